@@ -1,0 +1,1 @@
+"""CAN: who is heard, and what is said to whom."""

@@ -1,0 +1,1 @@
+"""SQLite: the durable queue, and what works it off."""
