@@ -18,7 +18,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-# A role may do what the roles below it may: viewer < technician < operator < admin. A backend reads, queues and settles.
+# A role may do what those below it may: viewer < technician < operator < admin. A backend reads, queues, settles.
 MAY: Final[Mapping[Role, frozenset[Role]]] = {
     Role.VIEWER: frozenset({Role.VIEWER}),
     Role.TECHNICIAN: frozenset({Role.VIEWER, Role.TECHNICIAN}),
@@ -31,12 +31,12 @@ EVERY_COMPONENT: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who asks. `granted`: component ids beside those owned; "*" is all. `transport`: "mqtt", "socket", "python"."""
+    """Somebody who asks, and by which transport. `granted`: component ids beside those owned; "*" is all."""
 
     name: str
     role: Role
     granted: frozenset[str] = field(default_factory=frozenset)
-    transport: str = "python"
+    transport: str = "python"  # or "mqtt", "socket"
 
     def may(self, role: Role) -> bool:
         """Whether this actor may do what `role` may."""

@@ -1,4 +1,4 @@
-"""What travels on a bus, and what its parts ask of a link: the words shared by link, monitor, exchange and simulator."""
+"""What travels on a bus, and what is asked of a link: the words shared by link, monitor, exchange and simulator."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

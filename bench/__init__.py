@@ -1,0 +1,1 @@
+"""Benchmarks: each figure beside its peer or limit, from the same run."""
