@@ -1,0 +1,30 @@
+# demo: see it work.  test: everything.  check: linters alone.  host-test: on a throw-away host with real SocketCAN and
+# systemd.  bench: every figure beside its limit.
+SHELL := /bin/sh
+BIN := .venv/bin
+
+.PHONY: demo test check host-test bench clean
+
+demo:
+	@tools/setup demo
+	@$(BIN)/python -m gateway demo $(ARGS)
+
+test:
+	@tools/setup dev
+	@tools/check
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check:
+	@tools/setup dev
+	@tools/check
+
+host-test:
+	@tools/setup dev
+	@tools/host-test $(ARGS)
+
+bench:
+	@tools/setup dev
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf .venv .run build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
