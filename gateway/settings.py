@@ -4,23 +4,57 @@
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
+from gateway import toml_source
 from gateway.access import Role
 from gateway.component import Component, ComponentKind, DrainMode, QueueMode
+from gateway.contradictions import contradictions
 from gateway.errors import ConfigError
 from gateway.ids import NAME_PATTERN
+from gateway.toml_source import Source
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(gt=0, le=86_400_000)]
 ENV_PREFIX: Final = "BMS_GATEWAY__"
 KEY_BYTES: Final = 16  # AES-128
+
+
+def _hexadecimal(value: object) -> object:
+    try:
+        return int(value, 16) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f'"{value}" is no hexadecimal number') from None
+
+
+def _broker_address(broker: str) -> str:
+    """Return a broker address that can be used. Raises ValueError for one that cannot, or that tells a password."""
+    url = urlsplit(broker)  # reading .port raises ValueError for a port that is none
+    if url.scheme not in {"mqtt", "mqtts"} or not url.hostname or url.port == 0 or url.path or url.query:
+        raise ValueError("write mqtt://host, mqtts://host or mqtts://host:port")
+    if "@" in url.netloc:
+        raise ValueError("credentials do not belong here; use username and password_file")
+    return broker
+
+
+Serial = Annotated[int, BeforeValidator(_hexadecimal), Field(gt=0, lt=1 << 64)]
+Protocol = Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)]  # noqa: PLR2004 - MQTT 5 written as a number
+Broker = Annotated[str, AfterValidator(_broker_address)]
 
 
 class Section(BaseModel):
@@ -75,7 +109,7 @@ class ComponentSection(Section):
     node: Annotated[int, Field(ge=0, le=249)]
     parent: Name | None = None
     owner: Name
-    serial: int | str | None = None  # 64 bits; text as "0x00A3000012345678"
+    serial: Serial | None = None  # 64 bits; text as "0x00A3000012345678"
     key_file: Path | None = None
     proxies: list[Name] = []
     accepts_proxy: bool = True
@@ -94,20 +128,6 @@ class ComponentSection(Section):
     flap_hold_s: Positive | None = None
     settle_ms: Annotated[int, Field(ge=0)] | None = None
     settle_jitter_ms: Annotated[int, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _serial_fits(self) -> Self:
-        if isinstance(self.serial, str):
-            try:
-                number = int(self.serial, 16)
-            except ValueError:
-                msg = f'serial "{self.serial}" is no hexadecimal number'
-                raise ValueError(msg) from None
-            object.__setattr__(self, "serial", number)
-        if isinstance(self.serial, int) and not 0 < self.serial < 1 << 64:
-            msg = "serial does not fit in 64 bits"
-            raise ValueError(msg)
-        return self
 
     def presence(self, defaults: PresenceSection) -> PresenceSection:
         """Return the presence settings of this component: its own keys over `defaults`."""
@@ -146,8 +166,8 @@ class QueueSection(Parameters):
 class SyncSection(Section):
     """Upstream. `broker`: mqtt://host[:port] or mqtts://host[:port]; seconds and bytes as the names say."""
 
-    broker: Annotated[str, StringConstraints(pattern=r"^mqtts?://[^/\s]+$")]
-    protocol: Literal["5", "3.1.1"] = "5"
+    broker: Broker
+    protocol: Protocol = "5"
     encoding: Literal["msgpack", "json"] = "msgpack"
     client_id: str | None = None
     username: str | None = None
@@ -201,99 +221,72 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 
     Raises ConfigError with every problem found, each with its place (file, section and key).
     """
+    survey = examine(file, environ)
+    if survey.problems:
+        raise ConfigError(survey.problems)
+    return survey.settings
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a file says. `settings`: its sound parts, whole where there are no problems; see `model_fields_set`."""
+
+    settings: Settings
+    problems: list[str]
+
+
+def examine(file: Path, environ: Mapping[str, str] = os.environ) -> Survey:
+    """Read `file` as `load` does, as far as it is sound. Raises ConfigError only where it is no TOML at all."""
+    source = toml_source.read(file, environ, ENV_PREFIX)
+    _from_folder(source.raw, file.resolve().parent)
+    problems = source.problems
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as why:
-        raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
-        raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
-    problems = _override(raw, environ)
-    try:
-        settings = Settings.model_validate(_from_folder(raw, file.resolve().parent))
+        settings = Settings.model_validate(source.raw)
     except ValidationError as why:
-        problems += [f"{file}: {_place(error['loc'])}: {error['msg']}" for error in why.errors()]
-        raise ConfigError(problems) from why
-    problems += [f"{file}: {problem}" for problem in _contradictions(settings)]
-    if problems:
-        raise ConfigError(problems)
-    return settings
+        errors = why.errors(include_url=False)
+        problems += [source.tell(error, Settings) for error in errors]
+        source.hurt.update(error["loc"][:depth] for error in errors for depth in (1, 2))
+        settings = _sound_parts(source)
+    problems += [f"{source.place(place)}: {what}" for place, what in contradictions(settings, source)]
+    return Survey(settings, problems)
 
 
-def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> list[str]:
-    """Put values of the environment into `raw`: TOML values where they parse, else text. Returns what was wrong."""
-    problems = []
-    for variable, text in environ.items():
-        if not variable.startswith(ENV_PREFIX):
+def _sound_parts(source: Source) -> Settings:
+    """Return the sections, and the tables of list sections, that are not hurt."""
+    sound: dict[str, Any] = {"bus": [], "component": []}
+    for section, content in source.raw.items():
+        model = toml_source.section_model(Settings, section)
+        if model is None:
             continue
-        section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition("__")
-        table = raw.setdefault(section, {})
-        if not key or not isinstance(table, dict):
-            problems.append(f"environment: {variable}: write {ENV_PREFIX}SECTION__KEY, for sections that are no lists")
-            continue
-        try:
-            table[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            table[key] = text
-    return problems
+        if isinstance(content, list) and section in sound:
+            sound[section] = [model.model_validate(content[n]) for n in source.sound_rows(section)]
+        elif (section,) not in source.hurt:
+            sound[section] = model.model_validate(content)
+    return Settings.model_construct(**sound)
 
 
 _PATHS: Final = {
     "gateway": ("state_dir", "socket"),
+    "bus": ("dbc",),
     "component": ("key_file",),
     "sync": ("password_file", "ca_file", "cert_file", "key_file"),
     "access": ("file",),
 }
 
 
-def _from_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return `raw` with relative paths made to start at `folder`."""
+def _from_folder(raw: dict[str, Any], folder: Path) -> None:
+    """Make relative paths in `raw` start at `folder`."""
     for section, keys in _PATHS.items():
-        tables = raw.get(section, [])
-        for table in tables if isinstance(tables, list) else [tables]:
-            for key in keys:
-                if isinstance(table, dict) and isinstance(table.get(key), str):
-                    table[key] = str(folder / table[key])
-    for bus in raw.get("bus", []) if isinstance(raw.get("bus"), list) else []:
-        if isinstance(bus, dict) and isinstance(bus.get("dbc"), list):
-            bus["dbc"] = [str(folder / path) if isinstance(path, str) else path for path in bus["dbc"]]
-    return raw
+        content = raw.get(section)
+        tables = content if isinstance(content, list) else [content]
+        for table in (table for table in tables if isinstance(table, dict)):
+            table.update({key: _placed(table[key], folder) for key in keys if key in table})
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
-    """Spell a place in the file: ("bus", 0, "name") -> "bus[0].name"."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    """Name what no single field shows: doubles, dangling references, plaintext to strangers."""
-    problems: list[str] = []
-    buses = [bus.name for bus in settings.bus]
-    problems += [f"bus: the name {name} is used twice" for name in _doubles(buses)]
-    ids = [component.id for component in settings.component]
-    problems += [f"component: the id {name} is used twice" for name in _doubles(ids)]
-    places = [f"node 0x{component.node:02X} of bus {component.bus}" for component in settings.component]
-    problems += [f"component: {place} is used twice" for place in _doubles(places)]
-    for n, component in enumerate(settings.component):
-        if component.bus not in buses:
-            problems.append(f"component[{n}].bus: there is no bus {component.bus}")
-        for key, names in (("parent", [component.parent] if component.parent else []), ("proxies", component.proxies)):
-            problems += [f"component[{n}].{key}: there is no component {name}" for name in names if name not in ids]
-    sync = settings.sync
-    if sync and sync.broker.startswith("mqtt://") and not sync.allow_plaintext and not _is_loopback(sync.broker):
-        problems.append("sync.broker: plain MQTT leaves this machine; use mqtts:// or say allow_plaintext = true")
-    if sync and (sync.cert_file is None) != (sync.key_file is None):
-        problems.append("sync: cert_file and key_file belong together")
-    return problems
-
-
-def _doubles(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
-
-
-def _is_loopback(broker: str) -> bool:
-    host = broker.partition("://")[2].rpartition("@")[2]
-    host = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    return host in {"localhost", "::1"} or host.startswith("127.")
+def _placed(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_placed(each, folder) for each in value]
+    return str(folder / value) if isinstance(value, str) else value
 
 
 def _component(section: ComponentSection, problems: list[str]) -> Component:
@@ -312,7 +305,7 @@ def _component(section: ComponentSection, problems: list[str]) -> Component:
         node=section.node,
         parent=section.parent,
         owner=section.owner,
-        serial=section.serial if isinstance(section.serial, int) else None,
+        serial=section.serial,
         key=key,
         capabilities=frozenset(section.capabilities),
         proxies=frozenset(section.proxies),

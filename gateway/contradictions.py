@@ -1,0 +1,94 @@
+"""What no single key of the configuration shows: doubles, dangling references, plaintext to strangers."""
+
+import ipaddress
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from gateway.toml_source import Place, Source
+
+if TYPE_CHECKING:  # settings.py asks us
+    from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection
+
+T = TypeVar("T")
+Rows = list[tuple[int, T]]  # tables with their numbers in the file
+Contradiction = tuple[Place, str]
+
+
+def contradictions(settings: "Settings", source: Source) -> list[Contradiction]:
+    """Name what no single field shows, with its place: doubles, dangling references, plaintext to strangers."""
+    buses = list(zip(source.sound_rows("bus"), settings.bus, strict=True))
+    components = list(zip(source.sound_rows("component"), settings.component, strict=True))
+    found = _doubled(buses, components) + _dangling(components, source) + _impatient(settings.presence, components)
+    if settings.sync is not None:
+        found += _unsafe(settings.sync)
+    return found
+
+
+def _doubled(buses: "Rows[BusSection]", components: "Rows[ComponentSection]") -> list[Contradiction]:
+    """Two of what there may be one of."""
+    claims: list[tuple[Place, str]] = []
+    for n, bus in buses:
+        claims.append((("bus", n, "name"), f"the name {bus.name}"))
+        if bus.channel is not None:
+            claims.append((("bus", n, "channel"), f"channel {bus.channel} of interface {bus.interface}"))
+    for n, component in components:
+        claims.append((("component", n, "id"), f"the id {component.id}"))
+        claims.append((("component", n, "node"), f"node 0x{component.node:02X} of bus {component.bus}"))
+        if component.serial is not None:
+            claims.append((("component", n, "serial"), f"serial 0x{component.serial:016X}"))
+    first: dict[str, Place] = {}
+    return [(place, f"{claim} is used twice") for place, claim in claims if first.setdefault(claim, place) != place]
+
+
+def _dangling(components: "Rows[ComponentSection]", source: Source) -> list[Contradiction]:
+    """References to nothing, or to oneself. Asks the file for names: a hurt table still has one."""
+    names, ids = source.names("bus", "name"), source.names("component", "id")
+    found: list[Contradiction] = []
+    for n, component in components:
+        if component.bus not in names:
+            found.append((("component", n, "bus"), f"there is no bus {component.bus}"))
+        named = [("parent", component.parent)] if component.parent else []
+        for key, name in named + [("proxies", proxy) for proxy in component.proxies]:
+            if name == component.id:
+                found.append((("component", n, key), f"{name} names itself"))
+            elif name not in ids:
+                found.append((("component", n, key), f"there is no component {name}"))
+    return found
+
+
+def _impatient(defaults: "PresenceSection", components: "Rows[ComponentSection]") -> list[Contradiction]:
+    """A longest silence shorter than the shortest."""
+    tables: list[tuple[Place, PresenceSection]] = [(("presence",), defaults)]
+    for n, component in components:
+        if {"offline_after_min_ms", "offline_after_max_ms"} & component.model_fields_set:
+            tables.append((("component", n), component.presence(defaults)))
+    return [
+        ((*place, "offline_after_max_ms"), f"{rule.offline_after_max_ms} is below offline_after_min_ms")
+        for place, rule in tables
+        if rule.offline_after_max_ms < rule.offline_after_min_ms
+    ]
+
+
+def _unsafe(sync: "SyncSection") -> list[Contradiction]:
+    """Half a client certificate, a password for nobody, or secrets sent in the clear."""
+    url = urlsplit(sync.broker)
+    found: list[Contradiction] = []
+    if url.scheme == "mqtt":
+        if not sync.allow_plaintext and not is_loopback(url.hostname or ""):
+            why = "plain MQTT leaves this machine; use mqtts:// or say allow_plaintext = true"
+            found.append((("sync", "broker"), why))
+        files = [key for key in ("ca_file", "cert_file", "key_file") if getattr(sync, key) is not None]
+        found += [(("sync", key), "belongs to TLS, and the broker address says mqtt://") for key in files]
+    if (sync.cert_file is None) != (sync.key_file is None):
+        found.append((("sync", "cert_file" if sync.cert_file else "key_file"), "cert_file and key_file go together"))
+    if sync.password_file is not None and sync.username is None:
+        found.append((("sync", "password_file"), "needs a username"))
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,137 @@
+"""What stands in a TOML file and in the environment over it, and how a problem in either is told to people."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from gateway.errors import ConfigError
+
+Place = tuple[int | str, ...]  # as pydantic spells it: ("bus", 0, "name")
+
+
+@dataclass(slots=True)
+class Source:
+    """One file as it was read.
+
+    `overridden`: which environment variable stands behind a (section, key). `hurt`: sections, and tables of list
+    sections, in which something is wrong.
+    """
+
+    file: Path
+    raw: dict[str, Any]
+    overridden: dict[tuple[str, str], str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    hurt: set[Place] = field(default_factory=set)
+
+    def place(self, place: Place) -> str:
+        """Spell where something stands: the file with section and key, or the environment variable."""
+        variable = self._variable(place)
+        if variable is not None:
+            return f"environment: {variable}"
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+        return f"{self.file}: {path}{self._named(place)}"
+
+    def tell(self, error: ErrorDetails, model: type[BaseModel]) -> str:
+        """Tell one error of a validation of `raw` as `model`: its place, and what to do."""
+        place = error["loc"]
+        return f"{self.place(place)}: {_phrase(error, keys_at(model, place[:-1]))}"
+
+    def names(self, section: str, key: str) -> list[str]:
+        """Return what `key` says in each table of a list section, sound or not."""
+        tables = self.raw.get(section)
+        rows = tables if isinstance(tables, list) else []
+        return [row[key] for row in rows if isinstance(row, dict) and isinstance(row.get(key), str)]
+
+    def sound_rows(self, section: str) -> list[int]:
+        """Return the numbers of the tables of a list section in which nothing is wrong."""
+        tables = self.raw.get(section)
+        return [n for n in range(len(tables)) if (section, n) not in self.hurt] if isinstance(tables, list) else []
+
+    def _variable(self, place: Place) -> str | None:
+        if len(place) == 1:  # a section that only the environment knows
+            return next((name for (section, _), name in self.overridden.items() if section == place[0]), None)
+        return self.overridden.get((str(place[0]), str(place[1])))
+
+    def _named(self, place: Place) -> str:
+        """Return the name of the list entry meant, in brackets: nobody counts tables."""
+        tables = self.raw.get(str(place[0])) if place else None
+        if len(place) < 2 or not isinstance(tables, list) or not isinstance(place[1], int):  # noqa: PLR2004 - a pair
+            return ""
+        entry = tables[place[1]]
+        name = entry.get("id", entry.get("name")) if isinstance(entry, dict) else None
+        return f" ({name})" if isinstance(name, str) else ""
+
+
+def read(file: Path, environ: Mapping[str, str], prefix: str) -> Source:
+    """Read `file` and lay the variables PREFIX + SECTION__KEY over it.
+
+    A variable's value is TOML where it parses as that, else text. Raises ConfigError where the file is no TOML.
+    """
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as why:
+        raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
+    source = Source(file, raw)
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(prefix):
+            _override(source, variable, variable.removeprefix(prefix).lower(), text)
+    return source
+
+
+def _override(source: Source, variable: str, path: str, text: str) -> None:
+    section, _, key = path.partition("__")
+    table = source.raw.setdefault(section, {})
+    if not key or not isinstance(table, dict):
+        source.problems.append(f"environment: {variable}: names no key of a section; lists stand in the file alone")
+        return
+    try:
+        table[key] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[key] = text
+    source.overridden[section, key] = variable
+
+
+def keys_at(model: type[BaseModel], place: Iterable[int | str]) -> list[str]:
+    """Return the keys a table at `place` of `model` may have; none where no table of ours stands there."""
+    current: type[BaseModel] | None = model
+    for part in place:
+        if isinstance(part, str) and current is not None:
+            current = section_model(current, part)
+    return [] if current is None else list(current.model_fields)
+
+
+def section_model(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the model behind a field: itself, of its list, or of its union with None."""
+    described = model.model_fields.get(key)
+    waiting = [described.annotation] if described else []
+    while waiting:
+        annotation: Any = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        waiting += getattr(annotation, "__args__", ())
+    return None
+
+
+_PHRASES: Final[Mapping[str, str]] = {
+    "missing": "is required",
+    "list_type": "is a list: write [[{key}]] above each of its tables, or [ ] around its values",
+    "model_type": "is a section: write [{key}] above its keys",
+}
+
+
+def _phrase(error: ErrorDetails, known: list[str]) -> str:
+    """Say an error in the words of the file."""
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, known, n=1)
+        return f'unknown key; did you mean "{close[0]}"?' if close else "unknown key"
+    phrase = _PHRASES.get(error["type"])
+    return phrase.format(key=key) if phrase else error["msg"].removeprefix("Value error, ")
