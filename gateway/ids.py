@@ -14,7 +14,7 @@ _NAME = re.compile(NAME_PATTERN)
 
 def is_name(text: str) -> bool:
     """Whether `text` may name a component, a gateway or an actor."""
-    return _NAME.match(text) is not None
+    return _NAME.fullmatch(text) is not None
 
 
 class RequestIds:
