@@ -246,6 +246,26 @@ class Reader(Protocol):
         """Return the stored live part of every component ever known."""
         ...
 
+    def next_due(
+        self,
+        carrier: str,
+        now_ms: int,
+        *,
+        proxy: bool = False,
+        emergency_only: bool = False,
+        target: str | None = None,
+    ) -> int | None:
+        """Return when `claim` with these arguments may next take something: the earliest not_before, in ms.
+
+        Counted are QUEUED operations that are not expired and wait for nobody. At or before `now_ms`: one is held up
+        because its target is busy. None: there is none, until something changes.
+        """
+        ...
+
+    def next_expiry(self) -> int | None:
+        """Return the earliest expires_at of all QUEUED operations, in ms; None where nothing is queued."""
+        ...
+
     def load(self, now_ms: int) -> Load:
         """Return the figures of get_health."""
         ...
