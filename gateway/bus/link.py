@@ -1,0 +1,110 @@
+"""The link to one CAN bus: opened, read, watched, and built anew for ever.
+
+SocketCAN is served by `gateway.bus.kernel`, every other interface by `gateway.bus.adapter`; this file holds what both
+have in common.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from gateway.bus.adapter import AdapterPort
+from gateway.bus.intake import Intake, Lost, Port
+from gateway.bus.kernel import SocketcanPort
+from gateway.bus.wire import BusEvent, Filter, Lane, Receiver
+from gateway.clock import Clock
+from gateway.settings import BusSection
+
+RETRY_S: Final = (1.0, 30.0)  # before the first and, at most, before a later rebuild
+GRACE_S: Final = 5.0
+
+
+def retry_wait_s(failures: int, rng: random.Random, bounds_s: tuple[float, float] = RETRY_S) -> float:
+    """Return the wait before the next attempt, after `failures` (≥ 1) in a row: doubled each time, 50–100 % of it."""
+    shortest, longest = bounds_s
+    return max(shortest, min(longest, shortest * 2.0 ** min(failures, 32)) * rng.uniform(0.5, 1.0))
+
+
+def port_for(intake: Intake, settings: BusSection) -> Port:
+    """Return the port that `settings` describe."""
+    channel = intake.name if settings.channel is None else settings.channel
+    if settings.interface == "socketcan":  # its bit rate is the system's to set
+        return SocketcanPort(intake, str(channel), settings.receive_buffer_bytes)
+    config: dict[str, Any] = {"interface": settings.interface, "channel": channel, **settings.options}
+    if settings.bitrate is not None:
+        config["bitrate"] = settings.bitrate
+    return AdapterPort(intake, config)
+
+
+class Link:
+    """A `Wire` over any interface of python-can. `listen` and `watch`, then have a TaskGroup own `run`."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: BusSection,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        retry_s: tuple[float, float] = RETRY_S,
+        port: Callable[[Intake, BusSection], Port] = port_for,
+    ) -> None:
+        self.name = name
+        self.interface = settings.interface
+        self._clock = clock
+        self._rng = rng
+        self._retry_s = retry_s
+        self._intake = Intake(name, clock)
+        self._port = port(self._intake, settings)
+
+    def listen(self, lane: Lane, filters: Sequence[Filter], receiver: Receiver) -> None:
+        """Hand frames that match any filter to `receiver`, in batches; adapters hand it all others, too."""
+        self._intake.filters[lane].extend(filters)
+        self._intake.receivers[lane].append(receiver)
+
+    def watch(self, watcher: Callable[[BusEvent], None]) -> None:
+        """Tell `watcher` of every change of condition, from the first opening on."""
+        self._intake.watchers.append(watcher)
+
+    async def run(self) -> None:
+        """Serve the bus and build it anew whenever it is lost. Ends by cancellation, or by a listener's bug."""
+        failures = 0
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await self._port.serve()
+            except Lost as why:
+                self._intake.counts.reconnects += 1
+                self._intake.counts.last_error = str(why)
+                self._intake.tell(why.condition, str(why))
+            failures = 1 if self._clock.monotonic() - began > self._retry_s[1] else failures + 1
+            wait_s = retry_wait_s(failures, self._rng, self._retry_s)
+            self._intake.expect(wait_s + GRACE_S)
+            await asyncio.sleep(wait_s)
+
+    async def send(self, can_id: int, data: bytes, *, deadline: float) -> None:
+        """Put one frame on the bus, waiting for room until `deadline` (s, monotonic). Raises LinkDown."""
+        await self._port.send(can_id, data, deadline)
+
+    def read_now(self) -> None:
+        """Hand on what has arrived already."""
+        self._port.read_now()
+
+    def frames_received(self) -> int:
+        """Return how many frames of any kind the interface has received; where it does not say, how many we have."""
+        return self._port.frames_received()
+
+    def alive(self, now: float) -> bool:
+        """Whether the reader has kept its word to show life in time. `now`: s, monotonic."""
+        return now <= self._intake.due
+
+    def stats(self) -> dict[str, Any]:
+        """Return {name, interface, state, frames, sent, send_retries, overflow, …, last_error} for get_health."""
+        return {
+            "name": self.name,
+            "interface": self.interface,
+            "state": str(self._intake.condition),
+            **asdict(self._intake.counts),
+        }
