@@ -1,0 +1,116 @@
+"""The command line: `bms-gateway`, also `python -m gateway`. Thin: each command hands over at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway import __version__, verbs
+from gateway.asking import CONFIG, Failure, reach_options, remember
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+# The heavy libraries are imported by the command that needs them: `--help` answers at once, on slow boards too.
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@reach_options
+@click.pass_context
+def cli(ctx: click.Context, /, **where: Any) -> None:
+    """Watch battery packs and modules on CAN, and work off what waits for them.
+
+    Exit codes: 0 done, 1 refused, 2 usage, 69 nobody answers, 78 configuration.
+    """
+    remember(ctx, where)
+
+
+@cli.command()
+@click.option("--config", type=_FILE, required=True, metavar="FILE")
+@click.option("--simulate", "scenario", type=_FILE, metavar="SCENARIO", help="Put simulated nodes on a virtual bus.")
+def run(config: Path, scenario: Path | None) -> None:
+    """Run the daemon in the foreground; the log goes to stderr."""
+    import asyncio  # noqa: PLC0415 - see above
+
+    from gateway import daemon, logs  # noqa: PLC0415
+    from gateway.settings import load  # noqa: PLC0415
+
+    with _configuration():
+        settings = load(config)
+        logs.configure(settings.log)
+        asyncio.run(daemon.run(settings, scenario=scenario))
+
+
+@cli.command()
+@click.option("--config", type=_FILE, required=True, metavar="FILE")
+def check(config: Path) -> None:
+    """Read everything the daemon would and list every problem with its place."""
+    from gateway.check import problems_of  # noqa: PLC0415 - see above
+
+    problems = problems_of(config)
+    if problems:
+        raise Failure("\n".join(problems), CONFIG)
+    click.echo(f"{config}: no problems")
+
+
+@cli.command()
+@click.option("--scenario", type=_FILE, required=True, metavar="FILE")
+@click.option("--config", type=_FILE, required=True, metavar="FILE", help="Where the buses and components stand.")
+@click.option("--bus", metavar="NAME", help="Only on this bus.  [default: all that the scenario has nodes on]")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="N", help="End after so long.")
+@click.option("--journal", type=_FILE, metavar="FILE", help="Append what was carried out, one JSON line each.")
+def simulate(scenario: Path, config: Path, bus: str | None, seconds: float | None, journal: Path | None) -> None:
+    """Be the packs and modules of a scenario, on any bus that processes share."""
+    import asyncio  # noqa: PLC0415 - see above
+
+    from gateway import logs  # noqa: PLC0415
+    from gateway import simulate as simulation  # noqa: PLC0415
+    from gateway.settings import load  # noqa: PLC0415
+
+    with _configuration():
+        settings = load(config)
+        logs.configure(settings.log)
+        deeds = asyncio.run(simulation.simulate(settings, scenario, bus=bus, seconds=seconds, journal=journal))
+    click.echo(f"{deeds} requests carried out")
+
+
+@contextmanager
+def _configuration() -> Iterator[None]:
+    """Turn a configuration that cannot be used into its exit code, with every problem named."""
+    from gateway.errors import ConfigError  # noqa: PLC0415 - see above
+
+    try:
+        yield
+    except ConfigError as why:
+        raise Failure("\n".join(why.problems), CONFIG) from why
+
+
+@cli.command()
+@click.option("--seconds", type=click.IntRange(15, 3600), default=60, show_default=True, help="How long it takes.")
+@click.option("--plain", is_flag=True, help="A plain log instead of a screen.")
+def demo(seconds: int, *, plain: bool) -> None:
+    """Tell the main job as a story: a simulated bus, an embedded broker, the real daemon."""
+    from gateway.demo import main as tell  # noqa: PLC0415 - see above
+
+    raise SystemExit(tell(seconds, plain=plain))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete our commands: source <(bms-gateway completion bash)."""
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - see above
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(cli, {}, "bms-gateway", "_BMS_GATEWAY_COMPLETE").source())
+
+
+for verb in verbs.VERBS:
+    cli.add_command(verb)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    cli(prog_name="bms-gateway")
