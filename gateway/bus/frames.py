@@ -118,7 +118,7 @@ def load_codecs(path: Path | None = None) -> Mapping[str, Codec]:
     """
     import cantools  # noqa: PLC0415 - half a second on a slow board; what never speaks our protocol never pays it
 
-    database = cantools.db.Database()
+    database = cantools.database.Database()
     database.add_dbc_file(path or dbc_path())
     ours = ((message, _attributes(message)) for message in database.messages)
     return {message.name: _codec(message, attributes) for message, attributes in ours if "GwRole" in attributes}
