@@ -1,0 +1,39 @@
+"""A look at a database from outside, without the daemon: for `check` and for people with a question."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from gateway.errors import ConfigError
+from gateway.queue.sql import MIGRATIONS, connect
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a database holds. `rows`: how many of each table."""
+
+    version: int
+    rows: dict[str, int]
+
+
+def inspect(path: Path) -> Inspection:
+    """Look into the database at `path`, changing nothing. Raises ConfigError for one that is unreadable or newer."""
+    try:
+        db = Database(connect(path, read_only=True))
+        try:
+            (version,) = db.conn.execute("PRAGMA user_version").fetchone()
+            rows = {name: db[name].count for name in db.table_names()}
+        finally:
+            db.close()
+    except sqlite3.Error as why:
+        raise ConfigError([f"{path}: cannot be read: {why}"]) from why
+    if version > len(MIGRATIONS):
+        raise ConfigError([f"{path}: its schema is version {version}, this program knows {len(MIGRATIONS)}"])
+    return Inspection(version, rows)
+
+
+def database_version(path: Path) -> int:
+    """Return the schema version of the database at `path`. Raises ConfigError as `inspect` does."""
+    return inspect(path).version

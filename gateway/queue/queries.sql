@@ -1,0 +1,238 @@
+-- name: insert_operation
+INSERT INTO operation (
+    request_id, kind, target_component, carrier, is_proxy, priority, status, created_at, expires_at, creator, delivery,
+    initiator_component, request_type, command_type, retry_count, not_before, waits_for, sequence, partner_sequence,
+    progress, started_at, finished_at, reached, result, last_error, cancellation_reason, idempotency_key,
+    content_digest, details
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: move_operation
+-- The one statement by which a status changes; it finds nothing where the status is another by now.
+UPDATE operation
+SET status = ?, retry_count = ?, not_before = ?, waits_for = ?, sequence = ?, partner_sequence = ?, started_at = ?,
+    finished_at = ?, reached = ?, result = ?, last_error = ?, cancellation_reason = ?
+WHERE request_id = ? AND status = ?
+RETURNING progress;
+
+-- name: operation
+SELECT * FROM operation WHERE request_id = ?;
+
+-- name: repeated
+SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
+
+-- name: busy
+SELECT 1 FROM operation WHERE status = 'PROCESSING' AND carrier = ?;
+
+-- name: pick
+-- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL
+SELECT * FROM operation AS o
+WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3 AND waits_for IS NULL
+    AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
+    AND NOT EXISTS (
+        SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
+    )
+ORDER BY is_proxy, priority DESC, created_at, request_id
+LIMIT 1;
+
+-- name: pick_emergency
+SELECT * FROM operation AS o INDEXED BY operation_emergency
+WHERE status = 'QUEUED' AND request_type = 'EMERGENCY' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3
+    AND waits_for IS NULL AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
+    AND NOT EXISTS (
+        SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
+    )
+ORDER BY priority DESC, created_at, request_id
+LIMIT 1;
+
+-- name: next_due
+-- As pick, whenever that may be. 1 carrier, 2 highest is_proxy, 3 expired by, 4 target or NULL, 5 emergencies only
+SELECT min(not_before) FROM operation
+WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND waits_for IS NULL AND expires_at > ?3
+    AND (?4 IS NULL OR target_component = ?4) AND (NOT ?5 OR request_type = 'EMERGENCY');
+
+-- name: next_expiry
+SELECT min(expires_at) FROM operation WHERE status = 'QUEUED';
+
+-- name: expired
+SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? ORDER BY expires_at, created_at, request_id LIMIT ?;
+
+-- name: processing
+SELECT * FROM operation WHERE status = 'PROCESSING' ORDER BY request_id;
+
+-- name: confirming
+UPDATE operation SET progress = 'confirming' WHERE request_id = ? AND status = 'PROCESSING';
+
+-- name: forget_waits
+UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for IS NOT NULL;
+
+-- name: returned
+UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for = ? RETURNING carrier;
+
+-- name: held_commands
+SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ? AND kind = 'COMMAND';
+
+-- name: held_transactions
+SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'PAIRING'
+UNION ALL
+SELECT sequence FROM operation WHERE status = 'PROCESSING' AND carrier = ?1 AND kind = 'PAIRING'
+UNION ALL
+SELECT partner_sequence FROM operation
+WHERE status IN ('QUEUED', 'PROCESSING') AND partner_sequence IS NOT NULL AND initiator_component = ?1;
+
+-- name: next_cmd_seq
+INSERT INTO component (component_id, cmd_seq) VALUES (?, 1)
+ON CONFLICT DO UPDATE SET cmd_seq = (cmd_seq + 1) & 255
+RETURNING cmd_seq;
+
+-- name: next_txn_id
+INSERT INTO component (component_id, txn_id) VALUES (?, 1)
+ON CONFLICT DO UPDATE SET txn_id = (txn_id + 1) & 255
+RETURNING txn_id;
+
+-- name: processed
+UPDATE component SET last_processed = ? WHERE component_id = ?;
+
+-- name: queued_before
+-- 1 carrier, 2 is_proxy, 3 priority, 4 created_at, 5 request_id
+SELECT
+    (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy < ?2)
+    + (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND priority > ?3)
+    + (
+        SELECT count(*) FROM operation
+        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND priority = ?3
+            AND (created_at, request_id) < (?4, ?5)
+    );
+
+-- name: queued_by_class
+SELECT target_component, carrier, is_proxy, priority, count(*), max(created_at)
+FROM operation WHERE status = 'QUEUED'
+GROUP BY target_component, carrier, is_proxy, priority;
+
+-- name: pending
+SELECT * FROM operation WHERE status = 'QUEUED'
+UNION ALL
+SELECT * FROM operation WHERE status = 'PROCESSING'
+
+-- name: pending_of
+-- What waits or runs for a component: of a proxy request the target counts, not the one spoken to.
+SELECT * FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = 0
+UNION ALL
+SELECT * FROM operation WHERE status = 'QUEUED' AND target_component = ?1 AND is_proxy = 1
+UNION ALL
+SELECT * FROM operation WHERE status = 'PROCESSING' AND target_component = ?1
+
+-- name: ended
+SELECT * FROM operation WHERE status = ?2
+
+-- name: ended_of
+SELECT * FROM operation WHERE status = ?2 AND target_component = ?1
+
+-- name: page
+-- One page of one of the four above. 1 component, 2 status or NULL, 3–6 the place after which it begins, 7 its size
+SELECT * FROM ({source})
+WHERE (?2 IS NULL OR status = ?2) AND {queue_type}
+    AND (is_proxy, -priority, created_at, request_id) > (?3, ?4, ?5, ?6)
+ORDER BY is_proxy, priority DESC, created_at, request_id
+LIMIT ?7;
+
+-- name: pending_ids
+SELECT request_id FROM ({source}) ORDER BY is_proxy, priority DESC, created_at, request_id;
+
+-- name: queue_sizes
+SELECT
+    count(*) FILTER (WHERE NOT is_proxy AND NOT (priority >= 3 OR request_type IS 'EMERGENCY')),
+    count(*) FILTER (WHERE NOT is_proxy AND (priority >= 3 OR request_type IS 'EMERGENCY')),
+    count(*) FILTER (WHERE is_proxy),
+    min(created_at),
+    (SELECT last_processed FROM component WHERE component_id = ?1)
+FROM (
+    SELECT is_proxy, priority, created_at, request_type FROM operation
+    WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = 0
+    UNION ALL
+    SELECT is_proxy, priority, created_at, request_type FROM operation
+    WHERE status = 'QUEUED' AND target_component = ?1 AND is_proxy = 1
+);
+
+-- name: load
+SELECT
+    (SELECT count(*) FROM operation WHERE status = 'QUEUED'),
+    avg(started_at - created_at),
+    avg(finished_at - started_at),
+    avg(status != 'COMPLETED')
+FROM operation
+WHERE finished_at > ? AND status IN ('COMPLETED', 'FAILED', 'ABANDONED');
+
+-- name: component
+SELECT component_id, presence, reason, since, last_seen, expected_return, serial, evidence, absent_since, absences
+FROM component WHERE component_id = ?;
+
+-- name: components
+SELECT component_id, presence, reason, since, last_seen, expected_return, serial, evidence
+FROM component ORDER BY component_id;
+
+-- name: put_component
+INSERT INTO component (
+    presence, reason, since, last_seen, expected_return, evidence, absent_since, absences, component_id
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    presence = excluded.presence, reason = excluded.reason, since = excluded.since, last_seen = excluded.last_seen,
+    expected_return = excluded.expected_return, evidence = excluded.evidence, absent_since = excluded.absent_since,
+    absences = excluded.absences;
+
+-- name: learn_serial
+INSERT INTO component (serial, serial_at, component_id) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET serial = excluded.serial, serial_at = excluded.serial_at;
+
+-- name: insert_event
+INSERT INTO event (seq, type, subject, at, time_trusted, attributes) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: events_after
+SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: last_seq
+-- A pruned or salvaged table must not make numbers come again: what was acknowledged was given.
+SELECT max(
+    (SELECT coalesce(max(seq), 0) FROM event), coalesce((SELECT value FROM meta WHERE name = 'acknowledged_seq'), 0)
+);
+
+-- name: first_seq
+SELECT coalesce(min(seq), 0) FROM event;
+
+-- name: last_event_at
+SELECT coalesce(max(at), 0) FROM (SELECT at FROM event WHERE time_trusted ORDER BY seq DESC LIMIT 1000);
+
+-- name: prune_events
+DELETE FROM event WHERE seq <= ?;
+
+-- name: meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: put_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: next_epoch
+INSERT INTO meta (name, value) VALUES ('epoch', 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value;
+
+-- name: insert_audit
+INSERT INTO audit (seq, at, actor, transport, action, subject, outcome, code, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: audit_head
+SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1;
+
+-- name: audit
+SELECT seq, at, actor, transport, action, subject, outcome, code, hash FROM audit ORDER BY seq;
+
+-- name: remember
+INSERT OR REPLACE INTO call (actor, call_id, digest, until, answer) VALUES (?, ?, ?, ?, ?);
+
+-- name: remembered
+SELECT digest, answer FROM call WHERE actor = ? AND call_id = ? AND until >= ?;
+
+-- name: forget_calls
+DELETE FROM call WHERE until < ?;
+
+-- name: parameters
+SELECT name, value FROM parameter;
+
+-- name: put_parameter
+INSERT INTO parameter (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;

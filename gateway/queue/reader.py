@@ -1,0 +1,158 @@
+"""What may be asked of the database: plain SQL, one short method a question."""
+
+import sqlite3
+from typing import Any, Final
+
+from gateway.clock import Clock
+from gateway.errors import Code, Refusal
+from gateway.event import Event
+from gateway.operation import FINAL, Operation, QueueType, RequestType, Status
+from gateway.ports import ComponentRow, Load, OfflineOperation, Page, QueueStatus
+from gateway.presence import Presence
+from gateway.queue.cursor import read_cursor, write_cursor
+from gateway.queue.rows import Row, component_of, decode, event_of, operation_of
+from gateway.queue.sql import QUERIES
+
+MAX_PAGE_SIZE: Final = 200
+LOAD_WINDOW_MS: Final = 3_600_000
+
+_OPERATION: Final = QUERIES["operation"]
+_QUEUED_BEFORE: Final = QUERIES["queued_before"]
+_URGENT: Final = "(priority >= 3 OR request_type IS 'EMERGENCY')"
+_QUEUE_TYPES: Final = {
+    QueueType.STANDARD: f"is_proxy = 0 AND NOT {_URGENT}",
+    QueueType.PRIORITY: f"is_proxy = 0 AND {_URGENT}",
+    QueueType.PROXY: "is_proxy = 1",
+    QueueType.ALL: "TRUE",
+}
+_START: Final = (-1, 0, 0, "")  # before every place
+_PENDING_IDS: Final = QUERIES["pending_ids"].format(source=QUERIES["pending_of"])
+
+
+class SqlReader:
+    """Answers from one connection. Whoever owns the connection gives it a consistent state."""
+
+    def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
+        self._db, self._clock = db, clock
+        self._execute = db.execute
+
+    def operation(self, request_id: str) -> Operation | None:
+        """Return an operation by its id."""
+        row = self._execute(_OPERATION, (request_id,)).fetchone()
+        return None if row is None else operation_of(row)
+
+    def queue_position(self, operation: Operation) -> int | None:
+        """Return its place among those waiting for its carrier (1 = next); None unless QUEUED."""
+        if operation.status is not Status.QUEUED:
+            return None
+        is_proxy = operation.request_type is RequestType.PROXY
+        key = (operation.carrier, is_proxy, int(operation.priority), operation.created_at, operation.request_id)
+        return int(self._value(_QUEUED_BEFORE, key)) + 1
+
+    def operations(
+        self,
+        *,
+        component_id: str | None,
+        queue_type: QueueType,
+        status: Status | None,
+        page_size: int,
+        cursor: str | None,
+    ) -> Page:
+        """List operations in the order of processing, those of a target where one is given.
+
+        `status` None: QUEUED and PROCESSING. Raises Refusal INVALID_ARGUMENT for a bad `page_size` or `cursor`.
+        """
+        if not 1 <= page_size <= MAX_PAGE_SIZE:
+            raise Refusal(Code.INVALID_ARGUMENT, f"page_size: {page_size} is not within 1 to {MAX_PAGE_SIZE}.")
+        filters = (component_id, queue_type.value, None if status is None else status.value)
+        place = _START if cursor is None else read_cursor(cursor, filters)
+        source = ("ended" if status in FINAL else "pending") + ("" if component_id is None else "_of")
+        query = QUERIES["page"].format(source=QUERIES[source], queue_type=_QUEUE_TYPES[queue_type])
+        rows = self._execute(query, (component_id, filters[2], *place, page_size + 1)).fetchall()
+        found = [operation_of(row) for row in rows[:page_size]]
+        return Page(found, write_cursor(filters, found[-1]) if len(rows) > page_size else None)
+
+    def queue_status(self, component_id: str) -> QueueStatus:
+        """Return the queue sizes of a component: what is QUEUED for it as a target."""
+        return QueueStatus(component_id, *self._row(QUERIES["queue_sizes"], (component_id,)))
+
+    def offline_operation(self, component_id: str, *, accepts_proxy: bool) -> OfflineOperation:
+        """Return the pending work of a component: what is QUEUED or PROCESSING for it, in order."""
+        ids = tuple(request_id for (request_id,) in self._execute(_PENDING_IDS, (component_id,)))
+        known = self.component(component_id)
+        return OfflineOperation(
+            component_id=component_id,
+            pending_request_ids=ids,
+            operation_count=len(ids),
+            last_seen=None if known is None else known.last_seen,
+            expected_return=None if known is None else known.expected_return,
+            offline_reason=None if known is None or known.presence is not Presence.OFFLINE else known.reason,
+            accepts_proxy=accepts_proxy,
+        )
+
+    def next_due(
+        self,
+        carrier: str,
+        now_ms: int,
+        *,
+        proxy: bool = False,
+        emergency_only: bool = False,
+        target: str | None = None,
+    ) -> int | None:
+        """Return when `claim` with these arguments may next take something: the earliest not_before, in ms."""
+        values = (carrier, proxy, self._expired_by(now_ms), target, emergency_only)
+        found: int | None = self._value(QUERIES["next_due"], values)
+        return found
+
+    def next_expiry(self) -> int | None:
+        """Return the earliest expires_at of all QUEUED operations, in ms; None where nothing is queued."""
+        found: int | None = self._value(QUERIES["next_expiry"])
+        return found
+
+    def component(self, component_id: str) -> ComponentRow | None:
+        """Return the stored live part of a component."""
+        row = self._execute(QUERIES["component"], (component_id,)).fetchone()
+        return None if row is None else component_of(row)
+
+    def components(self) -> list[ComponentRow]:
+        """Return the stored live part of every component ever known."""
+        return [component_of(row) for row in self._execute(QUERIES["components"])]
+
+    def load(self, now_ms: int) -> Load:
+        """Return the figures of get_health: depth now, the rest over the last hour."""
+        depth, wait, processing, failed = self._row(QUERIES["load"], (now_ms - LOAD_WINDOW_MS,))
+        return Load(depth, wait or 0.0, processing or 0.0, failed or 0.0)
+
+    def events_after(self, seq: int, limit: int) -> list[Event]:
+        """Return stored events with a seq above `seq`, in order, at most `limit`."""
+        return [event_of(row) for row in self._execute(QUERIES["events_after"], (seq, limit))]
+
+    def last_seq(self) -> int:
+        """Return the seq of the newest event; 0 before the first."""
+        return int(self._value(QUERIES["last_seq"]))
+
+    def acknowledged_seq(self) -> int:
+        """Return the seq up to which the broker has acknowledged everything."""
+        row = self._execute(QUERIES["meta"], ("acknowledged_seq",)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def remembered(self, actor: str, call_id: str, now_ms: int) -> tuple[bytes, dict[str, Any]] | None:
+        """Return (digest, answer) of a call still remembered."""
+        row = self._execute(QUERIES["remembered"], (actor, call_id, now_ms)).fetchone()
+        return None if row is None else (row[0], decode(row[1]))
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that were set at run time."""
+        return {name: decode(value) for name, value in self._execute(QUERIES["parameters"])}
+
+    def _expired_by(self, now_ms: int) -> int:
+        """Return the latest expires_at that is over: nothing expires while the clock is not to be believed."""
+        return now_ms if self._clock.trusted() else -1
+
+    def _row(self, query: str, values: Row = ()) -> Row:
+        """Return the one row of a query that always has one."""
+        row: Row = self._execute(query, values).fetchone()
+        return row
+
+    def _value(self, query: str, values: Row = ()) -> Any:
+        return self._row(query, values)[0]

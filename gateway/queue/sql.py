@@ -1,0 +1,77 @@
+"""SQL kept as SQL: connections, numbered migrations, and the named statements of `queries.sql`."""
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from gateway.errors import ConfigError
+
+FOLDER: Final = Path(__file__).parent
+MIGRATIONS: Final = tuple(file.read_text(encoding="utf-8") for file in sorted((FOLDER / "migrations").glob("*.sql")))
+WAL_BYTES: Final = 4 * 1024 * 1024  # the log is folded into the file at about this size, and cut back to it
+BUSY_MS: Final = 5_000  # somebody else's shell may hold the lock for a moment
+
+
+def _named(script: str) -> Mapping[str, str]:
+    """Split a script at its `-- name:` lines."""
+    parts = re.split(r"^-- name: (\w+)$", script, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
+
+
+QUERIES: Final = _named((FOLDER / "queries.sql").read_text(encoding="utf-8"))
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a database that hands no transaction out by itself. It may move between threads, one at a time."""
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
+        timeout=BUSY_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        if not read_only:
+            page_size = db.execute("PRAGMA page_size").fetchone()[0]
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_size}")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+            db.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def migrate(db: sqlite3.Connection, name: str, scripts: Sequence[str] = MIGRATIONS) -> None:
+    """Bring `db` to the newest schema: numbered files, one transaction each; a failed one leaves no trace.
+
+    Raises ConfigError, naming the database, where it is newer than this program.
+    """
+    (done,) = db.execute("PRAGMA user_version").fetchone()
+    if done > len(scripts):
+        problem = f"{name}: its schema is version {done}, this program knows {len(scripts)}: install a newer gateway"
+        raise ConfigError([problem])
+    for number, script in enumerate(scripts[done:], done + 1):
+        try:
+            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        except sqlite3.Error:
+            db.rollback()
+            raise
+
+
+def limit_size(db: sqlite3.Connection, max_bytes: int) -> int:
+    """Let `db` grow to `max_bytes` and no further; returns that in pages. A larger one keeps its size."""
+    page_size = db.execute("PRAGMA page_size").fetchone()[0]
+    pages: int = db.execute(f"PRAGMA max_page_count = {max_bytes // page_size}").fetchone()[0]
+    return pages
+
+
+def used_pages(db: sqlite3.Connection) -> int:
+    """Return how many pages hold something."""
+    total, free = db.execute("PRAGMA page_count").fetchone()[0], db.execute("PRAGMA freelist_count").fetchone()[0]
+    return int(total) - int(free)
