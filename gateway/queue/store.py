@@ -44,7 +44,7 @@ class SqliteStore:
         self.epoch = _next_epoch(db)
         self.last_event_at = int(db.execute(QUERIES["last_event_at"]).fetchone()[0])
         self._listeners: list[Callable[[Sequence[Event]], None]] = []
-        self._writer = Writer(transaction, db, clock=clock, on_events=self._tell, max_waiting=room)
+        self._writer = Writer(transaction, db, clock=clock, on_events=self._tell, max_waiting=waiting)
         self._reading_db, self._reader = reading_db, SqlReader(reading_db, clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._turn = asyncio.Semaphore(MAX_READING)
