@@ -295,7 +295,7 @@ async def test_the_reader_is_alive_while_it_turns_and_not_when_it_hangs(channel)
 # --- the remote bus ---------------------------------------------------------------------------------------------------
 
 
-class QuietServer(RemoteServer):
+class QuietServer(RemoteServer):  # type: ignore[misc]  # can_remote has no types
     def handle_error(self, request, client_address) -> None:
         """A connection that breaks is what these tests are about."""
 
