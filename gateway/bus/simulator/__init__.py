@@ -1,0 +1,1 @@
+"""Simulated packs and modules: they behave as real ones do, make trouble when told to, and keep what they were told."""
