@@ -1,0 +1,124 @@
+"""Speaks to the devices of all buses: one exchange with a node at a time, and an outcome for whatever may happen."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from gateway.bus.commands import Catalogue
+from gateway.bus.conversation import Conversation
+from gateway.bus.device import Device
+from gateway.bus.exchange import Exchange
+from gateway.bus.pairing import Pairing, ask_serial
+from gateway.bus.protocol import PAIRING_LIMIT_S, SEQUENCES, ExchangeEnded, unanswered
+from gateway.clock import Clock
+from gateway.component import Component, Registry
+from gateway.errors import Code, LinkDown, MisuseError, Refusal
+from gateway.operation import Ending, Kind, Outcome
+from gateway.ports import Attempt, Roster
+
+_FINAL_REFUSALS: Final = frozenset({Code.COMPONENT_NOT_FOUND, Code.UNKNOWN_COMMAND, Code.INVALID_ARGUMENT})
+
+
+class BusExecutor:
+    """The way to the devices: `gateway.ports.Executor`. `exchanges`: one per bus, by its name."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        roster: Roster,
+        exchanges: Mapping[str, Exchange],
+        commands: Catalogue,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._registry = registry
+        self._roster = roster
+        self._exchanges = exchanges
+        self._commands = commands
+        self._clock = clock
+        self._rng = rng
+        self._locks: dict[tuple[str, int], asyncio.Lock] = {}  # at most one per address there is
+        self._probe_txn_id = 0
+
+    async def identify(self, component_id: str) -> int | None:
+        """Ask a component for its serial number. None: no answer after all tries, or nobody to ask."""
+        component = self._registry.get(component_id)
+        if component is None or component.bus not in self._exchanges:
+            return None
+        self._probe_txn_id = (self._probe_txn_id + 1) % SEQUENCES
+        txn_id = self._probe_txn_id
+        try:
+            async with self._talk(component) as conversation:
+                return await ask_serial(conversation, txn_id)
+        except (ExchangeEnded, LinkDown):
+            return None
+
+    async def execute(self, attempt: Attempt) -> Outcome:
+        """Carry out one attempt. Never raises for what a device or a bus may do; cancelling it is safe."""
+        try:
+            pairing = attempt.operation.kind is Kind.PAIRING
+            return await (self._pair(attempt) if pairing else self._command(attempt))
+        except ExchangeEnded as end:
+            return end.outcome
+        except LinkDown as why:
+            ending = Ending.NOT_STARTED if attempt.sent_at is None else Ending.LOST
+            return Outcome(ending, code=Code.BUS_DOWN, message=f"{why}.")
+        except Refusal as refusal:
+            if refusal.code in _FINAL_REFUSALS:
+                return Outcome(Ending.REFUSED, code=refusal.code, message=refusal.message)
+            raise
+
+    async def _pair(self, attempt: Attempt) -> Outcome:
+        operation = attempt.operation
+        initiator = self._component(operation.initiator_component)
+        pairing = Pairing(
+            attempt=attempt,
+            target=self._component(operation.target_component),
+            initiator=initiator,
+            carrier=self._component(operation.carrier),
+            talk=self._talk,
+            roster=self._roster,
+            clock=self._clock,
+            rng=self._rng,
+        )
+        if not self._roster.sighting(initiator.component_id).ready:
+            return Outcome(Ending.NOT_STARTED, code=Code.INITIATOR_OFFLINE, waits_for=initiator.component_id)
+        try:
+            async with asyncio.timeout(PAIRING_LIMIT_S) as limit:
+                return await pairing.run()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return unanswered("The pairing as a whole")
+
+    async def _command(self, attempt: Attempt) -> Outcome:
+        operation = attempt.operation
+        target = self._component(operation.target_component)
+        command, arguments = self._commands.parse(operation.command_type or "", operation.arguments)
+        if operation.sequence is None:
+            raise MisuseError("an operation is carried out only with the sequence number of its claim")
+        async with self._talk(target, attempt) as conversation:
+            device = Device(
+                component=target,
+                conversation=conversation,
+                sequence=operation.sequence,
+                deadline=self._clock.monotonic() + (operation.timeout_s or command.spec.timeout_s),
+                sighting=lambda: self._roster.sighting(target.component_id),
+            )
+            return await command.carry_out(device, arguments)
+
+    def _component(self, component_id: str | None) -> Component:
+        component = self._registry.get(component_id or "")
+        if component is None or component.bus not in self._exchanges:
+            raise Refusal(Code.COMPONENT_NOT_FOUND, f"There is no way to {component_id}.")
+        return component
+
+    @asynccontextmanager
+    async def _talk(self, component: Component, attempt: Attempt | None = None) -> AsyncIterator[Conversation]:
+        """Have the component's node to ourselves. Never two nodes at a time, so nobody waits in a ring."""
+        lock = self._locks.setdefault((component.bus, component.node), asyncio.Lock())
+        async with lock:
+            yield Conversation(self._exchanges[component.bus], component.node, attempt)
