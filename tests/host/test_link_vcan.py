@@ -64,14 +64,16 @@ async def test_a_link_reads_twice_as_many_frames_as_python_can(can0, capsys):
 
 
 async def test_the_kernel_sorts_frames_into_lanes_and_keeps_the_rest_away(peer):
-    async with linked(SETTINGS, filters=[HEARTBEATS]) as (link, heard):
-        async with linked(SETTINGS, lane=Lane.ANSWERS, filters=[ANSWERS]) as (other, heard_there):
-            for can_id in 0x18FF1012 | EXTENDED, 0x19EF12FB | EXTENDED, 0x18FF1112 | EXTENDED, 0x123:
-                peer.send(frame(can_id, b"12345678"))
-            await until(lambda: heard.frames and heard_there.frames)
-            assert heard.contents == [(0x18FF1012 | EXTENDED, b"12345678")]
-            assert heard_there.contents == [(0x19EF12FB | EXTENDED, b"12345678")]
-            assert link.frames_received() == other.frames_received() == 4
+    async with (
+        linked(SETTINGS, filters=[HEARTBEATS]) as (link, heard),
+        linked(SETTINGS, lane=Lane.ANSWERS, filters=[ANSWERS]) as (other, heard_there),
+    ):
+        for can_id in 0x18FF1012 | EXTENDED, 0x19EF12FB | EXTENDED, 0x18FF1112 | EXTENDED, 0x123:
+            peer.send(frame(can_id, b"12345678"))
+        await until(lambda: heard.frames and heard_there.frames)
+        assert heard.contents == [(0x18FF1012 | EXTENDED, b"12345678")]
+        assert heard_there.contents == [(0x19EF12FB | EXTENDED, b"12345678")]
+        assert link.frames_received() == other.frames_received() == 4
 
 
 async def test_ids_that_differ_only_in_their_kind_are_told_apart(peer):
