@@ -1,0 +1,150 @@
+"""One attempt at an operation: the last look before its first frame, its limits, and what its end means."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.component import Registry
+from gateway.errors import Code
+from gateway.operation import Ending, Operation, Outcome
+from gateway.ports import Attempt, Commands, Executor, Roster, Sighting, Store
+from gateway.presence import Presence
+from gateway.queue.patience import write
+from gateway.queue.probe import mismatch
+from gateway.settings import Parameters
+
+log = logging.getLogger(__name__)
+
+VERDICT_LOOK_S: Final = 0.05  # between two looks whether a component that owes an answer is still heard
+VERDICT_MARGIN_S: Final = 1.0  # after its deadline: how late the verdict about its silence may be
+
+
+@dataclass(slots=True)
+class _Run:
+    """An attempt under way. `began`: what was known of its carrier when it began."""
+
+    attempt: Attempt
+    began: Sighting
+    outlives_absence: bool
+    patience: asyncio.Timeout | None = None
+    lost: bool = False
+
+    def lose(self) -> None:
+        """Its carrier vanished: end it."""
+        if self.outlives_absence or self.lost:
+            return
+        self.lost = True
+        if self.patience is not None and not self.patience.expired():
+            self.patience.reschedule(0.0)  # ends the exchange at once
+
+
+class Attempts:
+    """Carries operations out, one at a time for each carrier."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        executor: Executor,
+        registry: Registry,
+        commands: Commands,
+        parameters: Callable[[], Parameters],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._executor = executor
+        self._registry = registry
+        self._commands = commands
+        self._parameters = parameters
+        self._clock = clock
+        self._running: dict[str, _Run] = {}
+        self.broken = 0  # attempts that ended in an error of our own
+
+    async def carry_out(self, operation: Operation) -> tuple[Outcome, bool]:
+        """Make one attempt. Returns how it ended, and whether its first frame may have left.
+
+        Cancelling it leaves the operation as it is: the next start decides.
+        """
+        sighting = self._roster.sighting(operation.carrier)
+        obstacle = self._obstacle(operation, sighting)
+        if obstacle is not None:
+            return obstacle, False
+        request_id = operation.request_id
+        attempt = Attempt(operation, lambda: write(self._store, lambda tx: tx.confirming(request_id)))
+        run = self._running[operation.carrier] = _Run(attempt, sighting, self._outlives_absence(operation))
+        try:
+            outcome = await self._judged(run, await self._exchange(run))
+        finally:
+            del self._running[operation.carrier]
+        return outcome, attempt.sent_at is not None
+
+    def went_away(self, component_id: str) -> None:
+        """A component was found OFFLINE: an attempt that began before has lost it."""
+        run = self._running.get(component_id)
+        if run is not None and self._gone(run):  # it may be back by now, and the attempt a newer one
+            run.lose()
+
+    def restarted(self, component_id: str) -> None:
+        """A component came back or booted: an attempt under way has lost it."""
+        run = self._running.get(component_id)
+        if run is not None:
+            run.lose()
+
+    def _obstacle(self, operation: Operation, sighting: Sighting) -> Outcome | None:
+        """Return why not even the first frame may leave, or None."""
+        if self._clock.trusted() and operation.expires_at <= self._clock.wall_ms():
+            return Outcome(Ending.NOT_STARTED, code=Code.REQUEST_EXPIRED)
+        if not sighting.ready or (sighting.flapping and not operation.emergency):
+            return Outcome(Ending.NOT_STARTED, code=Code.COMPONENT_OFFLINE)
+        target = self._registry.get(operation.target_component)
+        found, bound = None if target is None else target.serial, operation.bound_serial
+        return mismatch(bound, found) if bound is not None and found is not None and bound != found else None
+
+    def _outlives_absence(self, operation: Operation) -> bool:
+        """Whether falling silent and booting belong to what was asked, as with a reset."""
+        spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
+        return spec is not None and spec.survives_boot
+
+    async def _exchange(self, run: _Run) -> Outcome:
+        patience = run.patience = asyncio.timeout(self._parameters().processing_timeout_s)
+        try:
+            async with patience:
+                return await self._executor.execute(run.attempt)
+        except Exception as why:  # a fault in one exchange must not end all drains
+            if run.lost:
+                return Outcome(Ending.LOST)
+            if isinstance(why, TimeoutError) and patience.expired():
+                return Outcome(Ending.UNANSWERED, code=Code.EXCHANGE_TIMEOUT)
+            log.exception("operation %s broke its exchange", run.attempt.operation.request_id)
+            self.broken += 1
+            return Outcome(Ending.UNANSWERED, code=Code.INTERNAL)
+        finally:
+            run.patience = None
+
+    async def _judged(self, run: _Run, outcome: Outcome) -> Outcome:
+        """Wait for what a missing answer means: LOST once the component is OFFLINE, a failure once it is heard."""
+        sent_at = run.attempt.sent_at
+        if outcome.ending is not Ending.UNANSWERED or sent_at is None or run.outlives_absence:
+            return outcome
+        deadline = self._sighting(run).deadline
+        limit = self._clock.monotonic() if deadline is None else deadline + VERDICT_MARGIN_S
+        while True:
+            if run.lost or self._gone(run):
+                return Outcome(Ending.LOST, code=outcome.code, message=outcome.message)
+            last_valid = self._sighting(run).last_valid
+            if (last_valid is not None and last_valid > sent_at) or self._clock.monotonic() >= limit:
+                return outcome
+            await asyncio.sleep(VERDICT_LOOK_S)
+
+    def _gone(self, run: _Run) -> bool:
+        """Whether the carrier has been OFFLINE since the attempt began, or is."""
+        now = self._sighting(run)
+        return now.presence is not Presence.ONLINE or now.since_ms != run.began.since_ms
+
+    def _sighting(self, run: _Run) -> Sighting:
+        return self._roster.sighting(run.attempt.operation.carrier)

@@ -1,0 +1,204 @@
+"""Works the queues off: one operation per component at a time, several components at once, in the order of processing.
+
+A component gets a turn when it has come back and settled, when work for it arrives while it is here, when a retry is
+due, or when somebody asks. `Schedule` shares the turns out, `Turns` fills them, `Attempts` speaks to the devices,
+`take_step` writes, `Expiry` clears away what has waited too long. Here they are tied together.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.component import Registry
+from gateway.errors import Code, Refusal
+from gateway.event import Event
+from gateway.operation import RequestType
+from gateway.ports import Commands, DrainReport, Executor, Roster, Store, Tx
+from gateway.queue.attempt import Attempts
+from gateway.queue.expiry import Expiry
+from gateway.queue.manual import ManualDrains
+from gateway.queue.patience import Alarm, write
+from gateway.queue.probe import Probe
+from gateway.queue.schedule import Lane, Schedule
+from gateway.queue.turn import Turns
+from gateway.settings import Parameters, PresenceSection
+
+
+class Drain:
+    """All drains of the gateway; implements `gateway.ports.Drains`.
+
+    `presence`: the presence settings of a component, by its id. `parameters`: those in force. `pinned`: components
+    whose serial number the configuration gives; another device in their place is never spoken to.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        executor: Executor,
+        registry: Registry,
+        commands: Commands,
+        presence: Callable[[str], PresenceSection],
+        parameters: Callable[[], Parameters],
+        clock: Clock,
+        rng: random.Random,
+        pinned: Collection[str] = (),
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._registry = registry
+        self._presence = presence
+        self._parameters = parameters
+        self._clock = clock
+        self._rng = rng
+        self._schedule = Schedule()
+        self._alarm = Alarm()  # the schedule has changed
+        self._manual = ManualDrains(clock)
+        self._expiry = Expiry(store=store, parameters=parameters, clock=clock)
+        self._probe = Probe(store=store, executor=executor, registry=registry, clock=clock, pinned=pinned)
+        self._attempts = Attempts(
+            store=store,
+            roster=roster,
+            executor=executor,
+            registry=registry,
+            commands=commands,
+            parameters=parameters,
+            clock=clock,
+        )
+        self._turns = Turns(
+            store=store,
+            roster=roster,
+            registry=registry,
+            parameters=parameters,
+            clock=clock,
+            schedule=self._schedule,
+            attempts=self._attempts,
+            probe=self._probe,
+            manual=self._manual,
+            alarm=self._alarm,
+        )
+        self._returned: set[str] = set()  # components back whose return is not stored yet
+        self._returns = Alarm()
+        self._hearing: Final[Mapping[str, Callable[[Event], None]]] = {
+            "request_queued": self._queued,
+            "request_retried": self._expiry.heard,
+            "params_changed": self._params_changed,
+            "component_offline": lambda event: self._attempts.went_away(event.subject),
+        }
+        store.subscribe(self._committed)
+
+    async def run(self) -> None:
+        """Drain until cancelled. An attempt under way then stays PROCESSING: the next start decides about it."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._welcome(), name="drain: returns")
+                tasks.create_task(self._expiry.run(), name="drain: expiry")
+                while True:
+                    now = self._clock.monotonic()
+                    for lane in self._schedule.take(now, self._parameters().max_concurrent_operations):
+                        tasks.create_task(self._turns.turn(lane), name=f"drain: {lane.component_id}")
+                    due = self._schedule.next_due(now)
+                    await self._alarm.wait(None if due is None else due - now)
+        finally:
+            self._manual.end_all()
+
+    def ready(self, component_id: str, restarted: bool = False) -> None:  # noqa: FBT001, FBT002 - called back by position
+        """A component is here: it came back, was heard for the first time, or booted (`restarted`)."""
+        lane = self._lane(component_id)
+        if lane is None:
+            return
+        settings = self._presence(component_id)
+        settle_ms = settings.settle_ms + self._rng.uniform(0, settings.settle_jitter_ms)
+        lane.returned(self._clock.monotonic() + settle_ms / 1000)
+        self._probe.forget(component_id)
+        if restarted:
+            self._attempts.restarted(component_id)
+        else:
+            self._attempts.went_away(component_id)
+        self._returned.add(component_id)
+        self._returns.ring()
+
+    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool) -> str:
+        """Start a drain that somebody asks for; returns its id.
+
+        Raises Refusal COMPONENT_NOT_FOUND, and RATE_LIMITED where too many are under way.
+        """
+        component = self._registry.get(component_id)
+        if component is None or not component.configured:
+            raise Refusal(Code.COMPONENT_NOT_FOUND, f"There is no component {component_id[:64]!r}.")
+        proxies = sorted(component.proxies) if process_proxy_queue else []
+        drain_id, errand = self._manual.begin(component_id, max_operations, proxies)
+        self._turns.send(errand)
+        return drain_id
+
+    async def finished(self, drain_id: str) -> DrainReport:
+        """Wait for the end of a drain. Raises Refusal REQUEST_NOT_FOUND where none of that id is known (any more)."""
+        return await self._manual.finished(drain_id)
+
+    @property
+    def active(self) -> int:
+        """How many operations are PROCESSING."""
+        return self._turns.active
+
+    def counters(self) -> dict[str, int]:
+        """Return how many attempts ended in which action since the start, and how many `broken` by our own fault."""
+        return {**self._turns.ends, "broken": self._attempts.broken}
+
+    async def _welcome(self) -> None:
+        """Store who is back, so that what waited for them is due; then wake whoever has work."""
+        while True:
+            await self._returns.wait(None)
+            returned = sorted(self._returned)
+            self._returned.clear()
+            welcome = partial(_welcomed, returned=returned, now_ms=self._clock.wall_ms())
+            carriers, urgent = await write(self._store, welcome)
+            for component_id in urgent:
+                self._wake(component_id, urgent=True)
+            for component_id in (*returned, *carriers):
+                self._wake(component_id)
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        for event in events:
+            hear = self._hearing.get(event.type)
+            if hear is not None:
+                hear(event)
+
+    def _queued(self, event: Event) -> None:
+        self._expiry.heard(event)
+        request = event.attributes["request"]
+        kind = request.get("request_type")
+        carrier = request["proxy_component"] if kind == RequestType.PROXY else event.subject
+        self._wake(carrier, urgent=kind == RequestType.EMERGENCY)
+
+    def _params_changed(self, event: Event) -> None:
+        self._expiry.heard(event)
+        for lane in self._schedule:
+            self._wake(lane.component_id)
+
+    def _wake(self, component_id: str, *, urgent: bool = False) -> None:
+        """Let a component that is here have a turn; the return of one that is away will wake it."""
+        lane = self._lane(component_id)
+        if lane is None or not self._roster.sighting(component_id).ready:
+            return
+        now = self._clock.monotonic()
+        lane.urgent = lane.urgent or urgent
+        lane.wake(now if urgent else max(now, lane.settled))
+        self._alarm.ring()
+
+    def _lane(self, component_id: str) -> Lane | None:
+        """Return the lane of a component that work may be carried to."""
+        component = self._registry.get(component_id)
+        if component is None or not component.configured:
+            return None
+        return self._schedule.lane(component_id, component.bus)
+
+
+def _welcomed(tx: Tx, *, returned: Sequence[str], now_ms: int) -> tuple[set[str], list[str]]:
+    """Store that components are back. Returns whose work waited for one of them, and who has EMERGENCY work."""
+    carriers = {carrier for component_id in returned for carrier in tx.returned(component_id)}
+    urgent = [each for each in returned if tx.next_due(each, now_ms, emergency_only=True) is not None]
+    return carriers, urgent

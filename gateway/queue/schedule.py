@@ -1,0 +1,114 @@
+"""Whose turn it is: which components may be drained now, and when to look again. Pure: the time is an argument."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from gateway.queue.errand import Errand
+
+PER_BUS: Final = 5  # components of one bus that are drained at once
+
+
+class Standing(Enum):
+    """What is known of the device behind a component id since it was last away."""
+
+    ASK = "ask"  # it has not said its serial number yet
+    FIT = "fit"
+    STRANGER = "stranger"  # another device than the one configured: never spoken to
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One component that work is carried to. Times in s, monotonic.
+
+    `due`: it wants a turn from then on; None: nothing to do. `settled`: EMERGENCY work alone before that. `held`:
+    nothing at all before that. `urgent`: EMERGENCY work may wait. `returns`: how often it came back or booted.
+    """
+
+    component_id: str
+    bus: str
+    due: float | None = None
+    settled: float = 0.0
+    held: float = 0.0
+    urgent: bool = False
+    running: bool = False
+    standing: Standing = Standing.ASK
+    returns: int = 0
+    errands: deque[Errand] = field(default_factory=deque)
+    automatic: Errand = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.automatic = Errand(self.component_id)
+
+    @property
+    def errand(self) -> Errand:
+        """The drain its next operation is taken for: one that was asked for, before the automatic one."""
+        return self.errands[0] if self.errands else self.automatic
+
+    def wake(self, at: float) -> None:
+        """Let it have a turn from `at` on, if it has none earlier and is not held longer."""
+        at = max(at, self.held)
+        self.due = at if self.due is None else min(self.due, at)
+
+    def hold(self, until: float) -> None:
+        """Leave it alone until `until`, then look again."""
+        self.held = self.due = until
+
+    def returned(self, settled: float) -> None:
+        """It is back, or booted: who it is must be asked anew, and all but EMERGENCY work waits until `settled`."""
+        self.standing, self.settled, self.held = Standing.ASK, settled, 0.0
+        self.returns += 1
+
+
+class Schedule:
+    """Shares the turns out: the one that waits longest comes first, EMERGENCY work before all."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self._running: Counter[str] = Counter()  # by bus
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    def lane(self, component_id: str, bus: str) -> Lane:
+        """Return the lane of a component, which is made when it is first asked for."""
+        lane = self._lanes.get(component_id)
+        if lane is None:
+            lane = self._lanes[component_id] = Lane(component_id, bus)
+        return lane
+
+    def take(self, now: float, limit: int) -> list[Lane]:
+        """Return the lanes whose turn begins now: at most `limit` have one at once, and `PER_BUS` of a bus."""
+        chosen = []
+        for lane in sorted(self._waiting(now), key=_precedence):
+            if self._running.total() >= limit:
+                break
+            if self._running[lane.bus] < PER_BUS:
+                self._running[lane.bus] += 1
+                lane.running, lane.due = True, None
+                chosen.append(lane)
+        return chosen
+
+    def ended(self, lane: Lane) -> None:
+        """The turn of a lane is over."""
+        lane.running = False
+        self._running[lane.bus] -= 1
+
+    def crowded(self, now: float) -> bool:
+        """Whether others wait for a turn."""
+        return any(True for _ in self._waiting(now))
+
+    def next_due(self, now: float) -> float | None:
+        """Return when the next lane will want a turn (s, monotonic). Those that want one already wait for a place."""
+        return min(
+            (lane.due for lane in self if lane.due is not None and lane.due > now and not lane.running), default=None
+        )
+
+    def _waiting(self, now: float) -> Iterator[Lane]:
+        return (lane for lane in self if lane.due is not None and lane.due <= now and not lane.running)
+
+
+def _precedence(lane: Lane) -> tuple[bool, float]:
+    return not lane.urgent, lane.due or 0.0

@@ -1,0 +1,199 @@
+"""The turn of one component: ask who it is, then claim, attempt and finish until there is a reason to stop."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.component import DrainMode, Registry
+from gateway.operation import Action, Operation, judge
+from gateway.ports import Roster, Sighting, Store
+from gateway.queue.attempt import Attempts
+from gateway.queue.errand import Errand, queue_processed
+from gateway.queue.manual import ManualDrains
+from gateway.queue.patience import Alarm, write
+from gateway.queue.probe import Probe
+from gateway.queue.schedule import Lane, Schedule, Standing
+from gateway.queue.step import Ended, Step, Terms, take_step
+from gateway.settings import Parameters
+
+TURN: Final = 10  # operations after which a component lets others have its place, if they wait
+PROBE_AGAIN_S: Final = 10.0  # after a probe without an answer
+PAUSE_S: Final = 1.0  # after an attempt that could not begin, and before a look at work that is held up
+FLAP_LOOK_S: Final = 5.0  # between two looks whether a flapping component has calmed down
+RECHECK_S: Final = 60.0  # at most until the next look at a retry: wall time may have been set
+
+
+class Turns:
+    """Gives components their turns. `alarm` is rung when the schedule has changed."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        registry: Registry,
+        parameters: Callable[[], Parameters],
+        clock: Clock,
+        schedule: Schedule,
+        attempts: Attempts,
+        probe: Probe,
+        manual: ManualDrains,
+        alarm: Alarm,
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._registry = registry
+        self._parameters = parameters
+        self._clock = clock
+        self._schedule = schedule
+        self._attempts = attempts
+        self._probe = probe
+        self._manual = manual
+        self._alarm = alarm
+        self.active = 0  # operations that are PROCESSING
+        self.ends: Counter[str] = Counter()  # attempts by the action they ended in
+
+    async def turn(self, lane: Lane) -> None:
+        """Work a component's queue off as far as it goes now."""
+        try:
+            await self._work_off(lane)
+        finally:
+            self._schedule.ended(lane)
+            self._alarm.ring()
+
+    def send(self, errand: Errand) -> None:
+        """Send a drain that was asked for to the next carrier it has to visit; where there is none, it has ended."""
+        while errand.stops:
+            component = self._registry.get(errand.stops.popleft())
+            if component is not None and component.configured:
+                lane = self._schedule.lane(component.component_id, component.bus)
+                lane.errands.append(errand)
+                lane.held = 0.0  # somebody asks: no pause holds it
+                lane.wake(self._clock.monotonic())
+                self._alarm.ring()
+                return
+        assert errand.drain_id is not None
+        self._manual.end(errand.drain_id)
+
+    async def _work_off(self, lane: Lane) -> None:
+        ended: Ended | None = None
+        taken = 0
+        while True:
+            if ended is None:
+                await self._ask(lane)
+            now, errand = self._clock.monotonic(), lane.errand
+            over = taken >= TURN and self._schedule.crowded(now)
+            terms = None if over else self._terms(lane, errand, now)
+            step = await self._step(lane, ended, terms, closing=None if over or errand.stops else errand)
+            ended = None
+            if step.operation is not None:
+                taken += 1
+                ended = await self._attempt(lane, errand, step.operation)
+            elif over:
+                return lane.wake(now)
+            elif errand.automatic:
+                return self._rest(lane, step.due)
+            else:
+                self.send(lane.errands.popleft())
+
+    async def _ask(self, lane: Lane) -> None:
+        """Ask the component for its serial number, where that is due and has not been done since it was away."""
+        sighting, now = self._sighting(lane), self._clock.monotonic()
+        if lane.standing is not Standing.ASK or not sighting.ready or now < lane.held:
+            return
+        if now < self._quiet_until(lane, sighting, now) and not lane.urgent:
+            return
+        component = self._registry.get(lane.component_id)
+        if component is not None and not component.probe:
+            lane.standing = Standing.FIT
+            return
+        returns = lane.returns
+        serial = await self._probe.ask(lane.component_id, self._parameters().processing_timeout_s)
+        standing = None if serial is None else await self._probe.answer(lane.component_id, serial)
+        if lane.returns != returns:
+            return  # it was away or booted meanwhile: the answer is an old one
+        if standing is not None:
+            lane.standing = standing
+        elif self._sighting(lane).ready:
+            lane.hold(self._clock.monotonic() + PROBE_AGAIN_S)
+            await self._probe.no_answer(lane.component_id)
+
+    def _terms(self, lane: Lane, errand: Errand, now: float) -> Terms | None:
+        """Return what may be claimed for `errand` now; None: nothing."""
+        sighting = self._sighting(lane)
+        if not self._is_fit(lane) or now < lane.held or errand.exhausted:
+            return None
+        reserved = now < self._quiet_until(lane, sighting, now) or (errand.automatic and self._by_hand(lane))
+        if errand.component_id != lane.component_id:
+            return Terms(lane.component_id, proxy=True, emergency_only=reserved, target=errand.component_id)
+        proxy = errand.automatic and self._parameters().enable_proxy_processing
+        return Terms(lane.component_id, proxy=proxy, emergency_only=reserved)
+
+    async def _step(self, lane: Lane, ended: Ended | None, terms: Terms | None, *, closing: Errand | None) -> Step:
+        """Write how the last attempt ended and what comes next. `closing`: the drain that ends if nothing does."""
+        now_ms, event = self._clock.wall_ms(), None
+        if closing is not None and closing.told:
+            report = closing.report(self._clock.monotonic())
+            event = queue_processed(report, now_ms, time_trusted=self._clock.trusted())
+        if ended is None and terms is None and event is None:
+            return Step()
+        if terms is not None:
+            lane.due, lane.urgent = None, False  # what is queued from here on wakes it anew
+        step = await write(self._store, partial(take_step, now_ms=now_ms, ended=ended, terms=terms, closing=event))
+        self.active += (step.operation is not None) - (ended is not None)
+        if step.operation is None and closing is lane.automatic:  # the next operation begins a new one
+            lane.automatic = Errand(lane.component_id)
+        return step
+
+    async def _attempt(self, lane: Lane, errand: Errand, operation: Operation) -> Ended:
+        errand.take(self._clock.monotonic())
+        outcome, sent = await self._attempts.carry_out(operation)
+        if outcome.waits_for is not None and self._is_ready(outcome.waits_for):
+            outcome = replace(outcome, waits_for=None)  # it is back already: no return would end the waiting
+        parameters = self._parameters()
+        verdict = judge(
+            operation,
+            outcome,
+            sent=sent,
+            now_ms=self._clock.wall_ms(),
+            max_retries=parameters.max_retry_attempts if parameters.enable_retry else 0,
+        )
+        errand.count(verdict.action)
+        self.ends[verdict.action.value] += 1
+        if verdict.action is Action.RELEASE and verdict.waits_for is None and self._is_fit(lane):
+            lane.hold(self._clock.monotonic() + PAUSE_S)  # what hindered it would hinder the next one, too
+        return Ended(operation, verdict, outcome)
+
+    def _rest(self, lane: Lane, due_ms: int | None) -> None:
+        """Say when the component wants its next turn, as far as that is known. `due_ms`: when work of its is due."""
+        sighting, now = self._sighting(lane), self._clock.monotonic()
+        if not sighting.ready or lane.standing is Standing.STRANGER:
+            return  # its return wakes it
+        quiet_until = self._quiet_until(lane, sighting, now)
+        if lane.standing is Standing.ASK or now < quiet_until:
+            lane.wake(quiet_until)
+        if due_ms is not None:
+            delay_s = (due_ms - self._clock.wall_ms()) / 1000
+            lane.wake(now + (min(delay_s, RECHECK_S) if delay_s > 0 else PAUSE_S))
+
+    def _quiet_until(self, lane: Lane, sighting: Sighting, now: float) -> float:
+        """Return until when (s, monotonic) only EMERGENCY work may disturb the component."""
+        if sighting.flapping:
+            return now + FLAP_LOOK_S
+        return 0.0 if lane.errands else lane.settled
+
+    def _by_hand(self, lane: Lane) -> bool:
+        component = self._registry.get(lane.component_id)
+        return component is not None and component.drain_mode is DrainMode.MANUAL
+
+    def _sighting(self, lane: Lane) -> Sighting:
+        return self._roster.sighting(lane.component_id)
+
+    def _is_fit(self, lane: Lane) -> bool:
+        return lane.standing is Standing.FIT and self._is_ready(lane.component_id)
+
+    def _is_ready(self, component_id: str) -> bool:
+        return self._roster.sighting(component_id).ready
