@@ -1,89 +1,71 @@
 """How many operations wait, kept in memory: an enqueue must not count the table."""
 
-from collections import defaultdict
+import sqlite3
 from typing import Final
 
 from gateway.operation import Operation, RequestType
+from gateway.queue.sql import QUERIES
+from gateway.queue.undo import Undo
 
-OrderClass = tuple[str, bool, int]  # carrier, is_proxy, priority
-_Change = tuple[str, OrderClass, int]
+_Class = tuple[bool, int]  # is_proxy, -priority: classes sort as they are worked off
+_NOTHING: Final = (0, "")
 
 
 class Depths:
-    """Counts of QUEUED operations, per target and per class of order, that can be taken back to a mark."""
+    """Counts of QUEUED operations: in all, per target, per class of order; and of those that hold a number."""
 
-    def __init__(self) -> None:
-        self.total = 0
-        self._by_target: Final[defaultdict[str, int]] = defaultdict(int)
-        self._by_carrier: Final[defaultdict[str, dict[OrderClass, int]]] = defaultdict(dict)
-        self._newest: Final[dict[OrderClass, tuple[int, str]]] = {}  # never too old, perhaps too new after an undo
-        self._changes: list[_Change] = []
+    def __init__(self, db: sqlite3.Connection, undo: Undo) -> None:
+        self._undo = undo
+        self._targets: dict[str | None, int] = {}  # None: all of them
+        self._classes: dict[str, dict[_Class, int]] = {}
+        self._numbered: dict[str, int] = {}
+        self._newest: dict[tuple[str, _Class], tuple[int, str]] = {}  # or later: never earlier than any that waits
+        for target, carrier, is_proxy, priority, count, numbered, newest in db.execute(QUERIES["queued_by_class"]):
+            order = (bool(is_proxy), -priority)
+            self._count(target, carrier, order, count, numbered)
+            last = self._newest.get((carrier, order), _NOTHING)
+            self._newest[carrier, order] = max(last, (newest, "\uffff"))  # above every id of that time
 
-    def load(self, target: str, order: OrderClass, count: int, newest: int) -> None:
-        """Take over what the database holds of one target in one class; `newest`: its latest created_at."""
-        self._apply(target, order, count)
-        self._newest[order] = max(self._newest.get(order, (0, "")), (newest, "\uffff"))
+    @property
+    def total(self) -> int:
+        """How many wait in all."""
+        return self._targets.get(None, 0)
 
     def of(self, target: str) -> int:
         """Return how many wait for a target."""
-        return self._by_target.get(target, 0)
+        return self._targets.get(target, 0)
+
+    def numbers_held(self, carrier: str) -> bool:
+        """Whether an operation that waits for `carrier` holds a sequence number."""
+        return carrier in self._numbered
 
     def add(self, operation: Operation) -> None:
         """One more waits."""
-        order = self._note(operation, 1)
+        carrier, order = operation.carrier, _order(operation)
+        self._count(operation.target_component, carrier, order, 1, operation.sequence is not None)
         age = (operation.created_at, operation.request_id)
-        if age > self._newest.get(order, (0, "")):
-            self._newest[order] = age
+        if age > self._newest.get((carrier, order), _NOTHING):
+            self._newest[carrier, order] = age
 
     def remove(self, operation: Operation) -> None:
         """One waits no more."""
-        self._note(operation, -1)
+        numbered = operation.sequence is not None
+        self._count(operation.target_component, operation.carrier, _order(operation), -1, -numbered)
 
     def place_of_newest(self, operation: Operation) -> int | None:
-        """Return the place of an operation just added (1 = next); None where one added before may be younger."""
-        order = _order(operation)
-        if self._newest[order] != (operation.created_at, operation.request_id):
+        """Return the place of an operation just added (1 = next); None where an earlier one may be younger."""
+        carrier, order = operation.carrier, _order(operation)
+        if self._newest[carrier, order] != (operation.created_at, operation.request_id):
             return None
-        _, proxy, priority = order
-        # Proxy requests come last; within either kind the higher priority comes first.
-        return sum(
-            count
-            for (_, is_proxy, rank), count in self._by_carrier[operation.carrier].items()
-            if (is_proxy, -rank) <= (proxy, -priority)
-        )
+        return sum([count for each, count in self._classes[carrier].items() if each <= order])
 
-    def mark(self) -> int:
-        """Return a mark to come back to."""
-        return len(self._changes)
-
-    def undo(self, mark: int) -> None:
-        """Take back what was counted since `mark`."""
-        while len(self._changes) > mark:
-            target, order, delta = self._changes.pop()
-            self._apply(target, order, -delta)
-
-    def settle(self) -> None:
-        """What was counted is committed: forget how to take it back."""
-        self._changes.clear()
-
-    def _note(self, operation: Operation, delta: int) -> OrderClass:
-        order = _order(operation)
-        self._changes.append((operation.target_component, order, delta))
-        self._apply(operation.target_component, order, delta)
-        return order
-
-    def _apply(self, target: str, order: OrderClass, delta: int) -> None:
-        self.total += delta
-        self._by_target[target] += delta
-        if not self._by_target[target]:
-            del self._by_target[target]
-        classes = self._by_carrier[order[0]]
-        classes[order] = classes.get(order, 0) + delta
-        if not classes[order]:
-            del classes[order]
-        if not classes:
-            del self._by_carrier[order[0]]
+    def _count(self, target: str, carrier: str, order: _Class, delta: int, numbered: int) -> None:
+        self._undo.count(self._targets, None, delta)
+        self._undo.count(self._targets, target, delta)
+        self._undo.count(self._classes.setdefault(carrier, {}), order, delta)
+        if numbered:
+            self._undo.count(self._numbered, carrier, numbered)
 
 
-def _order(operation: Operation) -> OrderClass:
-    return operation.carrier, operation.request_type is RequestType.PROXY, int(operation.priority)
+def _order(operation: Operation) -> _Class:
+    return operation.request_type is RequestType.PROXY, -operation.priority

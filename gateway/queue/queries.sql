@@ -6,22 +6,20 @@ INSERT INTO operation (
     content_digest, details
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: claim_operation
+UPDATE operation SET status = 'PROCESSING', started_at = ?, sequence = ?, partner_sequence = ? WHERE request_id = ?;
+
 -- name: move_operation
--- The one statement by which a status changes; it finds nothing where the status is another by now.
 UPDATE operation
-SET status = ?, retry_count = ?, not_before = ?, waits_for = ?, sequence = ?, partner_sequence = ?, started_at = ?,
-    finished_at = ?, reached = ?, result = ?, last_error = ?, cancellation_reason = ?
-WHERE request_id = ? AND status = ?
-RETURNING progress;
+SET status = ?, retry_count = ?, not_before = ?, waits_for = ?, finished_at = ?, reached = ?, result = ?,
+    last_error = ?, cancellation_reason = ?
+WHERE request_id = ?;
 
 -- name: operation
 SELECT * FROM operation WHERE request_id = ?;
 
 -- name: repeated
 SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
-
--- name: busy
-SELECT 1 FROM operation WHERE status = 'PROCESSING' AND carrier = ?;
 
 -- name: pick
 -- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL
@@ -62,6 +60,9 @@ SELECT * FROM operation WHERE status = 'PROCESSING' ORDER BY request_id;
 -- name: confirming
 UPDATE operation SET progress = 'confirming' WHERE request_id = ? AND status = 'PROCESSING';
 
+-- name: progress
+SELECT progress FROM operation WHERE request_id = ?;
+
 -- name: forget_waits
 UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for IS NOT NULL;
 
@@ -79,18 +80,18 @@ UNION ALL
 SELECT partner_sequence FROM operation
 WHERE status IN ('QUEUED', 'PROCESSING') AND partner_sequence IS NOT NULL AND initiator_component = ?1;
 
--- name: next_cmd_seq
-INSERT INTO component (component_id, cmd_seq) VALUES (?, 1)
-ON CONFLICT DO UPDATE SET cmd_seq = (cmd_seq + 1) & 255
-RETURNING cmd_seq;
+-- name: sequences
+SELECT component_id, cmd_seq, txn_id FROM component;
 
--- name: next_txn_id
-INSERT INTO component (component_id, txn_id) VALUES (?, 1)
-ON CONFLICT DO UPDATE SET txn_id = (txn_id + 1) & 255
-RETURNING txn_id;
+-- name: put_cmd_seq
+INSERT INTO component (component_id, cmd_seq) VALUES (?, ?) ON CONFLICT DO UPDATE SET cmd_seq = excluded.cmd_seq;
+
+-- name: put_txn_id
+INSERT INTO component (component_id, txn_id) VALUES (?, ?) ON CONFLICT DO UPDATE SET txn_id = excluded.txn_id;
 
 -- name: processed
-UPDATE component SET last_processed = ? WHERE component_id = ?;
+INSERT INTO component (component_id, last_processed) VALUES (?, ?)
+ON CONFLICT DO UPDATE SET last_processed = excluded.last_processed;
 
 -- name: queued_before
 -- 1 carrier, 2 is_proxy, 3 priority, 4 created_at, 5 request_id
@@ -104,7 +105,7 @@ SELECT
     );
 
 -- name: queued_by_class
-SELECT target_component, carrier, is_proxy, priority, count(*), max(created_at)
+SELECT target_component, carrier, is_proxy, priority, count(*), count(sequence), max(created_at)
 FROM operation WHERE status = 'QUEUED'
 GROUP BY target_component, carrier, is_proxy, priority;
 

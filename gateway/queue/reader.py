@@ -1,6 +1,7 @@
 """What may be asked of the database: plain SQL, one short method a question."""
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final
 
 from gateway.clock import Clock
@@ -34,7 +35,7 @@ class SqlReader:
 
     def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
         self._db, self._clock = db, clock
-        self._execute = db.execute
+        self._execute: Callable[[str, Row], sqlite3.Cursor] = db.execute
 
     def operation(self, request_id: str) -> Operation | None:
         """Return an operation by its id."""
@@ -116,7 +117,7 @@ class SqlReader:
 
     def components(self) -> list[ComponentRow]:
         """Return the stored live part of every component ever known."""
-        return [component_of(row) for row in self._execute(QUERIES["components"])]
+        return [component_of(row) for row in self._execute(QUERIES["components"], ())]
 
     def load(self, now_ms: int) -> Load:
         """Return the figures of get_health: depth now, the rest over the last hour."""
@@ -143,7 +144,7 @@ class SqlReader:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that were set at run time."""
-        return {name: decode(value) for name, value in self._execute(QUERIES["parameters"])}
+        return {name: decode(value) for name, value in self._execute(QUERIES["parameters"], ())}
 
     def _expired_by(self, now_ms: int) -> int:
         """Return the latest expires_at that is over: nothing expires while the clock is not to be believed."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from gateway.event import Event
@@ -24,12 +25,10 @@ _REQUEST_TYPES: Final[Mapping[str | None, RequestType | None]] = {
     None: None,
     **{str(each): each for each in RequestType},
 }
-_DETAILS: Final = (  # kept as one JSON map; what says nothing is left out
+_DETAILS: Final = (  # with arguments and metadata, kept as one JSON map; what says nothing is left out
     "proxy_component",
-    "arguments",
     "timeout_s",
     "bound_serial",
-    "metadata",
     "source",
     "source_ref",
     "title",
@@ -38,13 +37,20 @@ _DETAILS: Final = (  # kept as one JSON map; what says nothing is left out
     "hold_ref",
     "hold_amount",
 )
+_DETAIL_VALUES: Final = attrgetter(*_DETAILS)
 
 
 def operation_row(operation: Operation) -> Row:
     """Return the values of `insert_operation`."""
     key = operation.idempotency_key
     request_type = operation.request_type
-    details = {name: value for name in _DETAILS if (value := getattr(operation, name)) not in (None, {})}
+    details = {
+        name: value for name, value in zip(_DETAILS, _DETAIL_VALUES(operation), strict=True) if value is not None
+    }
+    if operation.arguments:
+        details["arguments"] = operation.arguments
+    if operation.metadata:
+        details["metadata"] = operation.metadata
     return (
         operation.request_id,
         operation.kind.value,
@@ -78,23 +84,19 @@ def operation_row(operation: Operation) -> Row:
     )
 
 
-def moved_row(operation: Operation, before: Status) -> Row:
-    """Return the values of `move_operation` that take an operation from `before` to what it is now."""
+def moved_row(operation: Operation) -> Row:
+    """Return the values of `move_operation` for every step but a claim."""
     return (
         operation.status.value,
         operation.retry_count,
         operation.not_before,
         operation.waits_for,
-        operation.sequence,
-        operation.partner_sequence,
-        operation.started_at,
         operation.finished_at,
-        encode(operation.reached) if operation.reached else "{}",
+        encode(operation.reached),
         _text(operation.result),
         _text(operation.last_error),
         operation.cancellation_reason,
         operation.request_id,
-        before.value,
     )
 
 

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.clock import Clock
@@ -10,7 +9,6 @@ from gateway.errors import Code, Refusal
 from gateway.event import Event
 from gateway.operation import (
     EVENT_OF,
-    FINAL,
     Action,
     Kind,
     Operation,
@@ -27,29 +25,21 @@ from gateway.queue.depth import Depths
 from gateway.queue.presence_rows import Absences, told
 from gateway.queue.reader import SqlReader
 from gateway.queue.rows import decode, encode, event_row, moved_row, operation_of, operation_row
+from gateway.queue.sequence import CMD_SEQ, TXN_ID, Processing, Sequences
+from gateway.queue.session import Session
 from gateway.queue.sql import QUERIES, used_pages
+from gateway.queue.undo import Undo
 from gateway.settings import Parameters
 
 PRUNE_EVENTS: Final = 256  # at a time: a commit should not pay for each event that goes
 FORGET_CALLS: Final = 64
 RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end
-SEQUENCES: Final = 256  # a CmdSeq or TxnId is one byte
 
-_INSERT_OPERATION, _MOVE_OPERATION = QUERIES["insert_operation"], QUERIES["move_operation"]
+_INSERT_OPERATION, _CLAIM_OPERATION = QUERIES["insert_operation"], QUERIES["claim_operation"]
+_MOVE_OPERATION, _PROCESSED = QUERIES["move_operation"], QUERIES["processed"]
 _INSERT_EVENT, _INSERT_AUDIT = QUERIES["insert_event"], QUERIES["insert_audit"]
-_BUSY, _PICK, _PICK_EMERGENCY = QUERIES["busy"], QUERIES["pick"], QUERIES["pick_emergency"]
-_PROCESSED = QUERIES["processed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a transaction keeps in memory, to come back to."""
-
-    seq: int
-    acknowledged: int
-    audit: tuple[int, bytes]
-    depths: int
-    events: int
+_PROGRESS: Final = QUERIES["progress"]
+_PICK, _PICK_EMERGENCY = QUERIES["pick"], QUERIES["pick_emergency"]
 
 
 class Transaction(SqlReader):
@@ -65,48 +55,57 @@ class Transaction(SqlReader):
         self._keep_events, self._upstream = keep_events, upstream
         self._work_pages = max_pages - min(max_pages // RESERVE_PART, RESERVE_MAX_PAGES)
         self._has_room = True
-        self._depths = Depths()
-        for target, carrier, is_proxy, priority, count, newest in self._execute(QUERIES["queued_by_class"]):
-            self._depths.load(target, (carrier, bool(is_proxy), priority), count, newest)
-        self._seq, self._first_seq = self.last_seq(), int(self._value(QUERIES["first_seq"]))
-        self._acknowledged = self.acknowledged_seq()
-        self._audit: tuple[int, bytes] = self._execute(QUERIES["audit_head"]).fetchone() or (0, GENESIS)
+        self._undo = Undo()
+        self._depths = Depths(db, self._undo)
+        self._sequences = Sequences(db, self._undo)
+        self._processing = Processing(db, self._undo)
+        self._seqs = {"event": self.last_seq(), "acknowledged": self.acknowledged_seq()}
+        self._first_seq = int(self._value(QUERIES["first_seq"]))
+        self._chain = {"head": db.execute(QUERIES["audit_head"]).fetchone() or (0, GENESIS)}
+        self._undo.settle()
         self._calls = 0
         self._events: list[Event] = []
-        self._begun = self.mark()
+        self._job = (0, 0)
+        self._session = Session(db)
+        self._execute = self._session.execute
 
     # --- what the writer does -----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start a group."""
-        self._begun = self.mark()
-        self._execute("BEGIN IMMEDIATE")
+        self._session.begin()
         self._has_room = used_pages(self._db) < self._work_pages
 
-    def mark(self) -> Mark:
-        """Return a mark to come back to."""
-        return Mark(self._seq, self._acknowledged, self._audit, self._depths.mark(), len(self._events))
+    def start_job(self) -> None:
+        """Begin what may be undone by itself."""
+        self._session.start_job()
+        self._job = self._undo.mark(), len(self._events)
 
-    def undo(self, mark: Mark) -> None:
-        """Forget what happened since `mark`; the database has been taken back there already."""
-        self._seq, self._acknowledged, self._audit = mark.seq, mark.acknowledged, mark.audit
-        self._depths.undo(mark.depths)
-        del self._events[mark.events :]
+    def end_job(self) -> None:
+        """Keep what the job did."""
+        self._session.end_job()
+
+    def undo_job(self) -> None:
+        """Undo what the job did, here and in the database."""
+        self._session.undo_job()
+        mark, events = self._job
+        self._undo.back(mark)
+        del self._events[events:]
 
     def commit(self) -> list[Event]:
         """Make the group durable; returns its events."""
         oldest = self._prune()
-        self._execute("COMMIT")
+        self._session.commit()
         self._first_seq = oldest
-        self._depths.settle()
+        self._undo.settle()
         events, self._events = self._events, []
         return events
 
     def abort(self) -> None:
-        """Give the group up."""
-        if self._db.in_transaction:
-            self._execute("ROLLBACK")
-        self.undo(self._begun)
+        """Undo the group."""
+        self._undo.back(0)
+        self._events.clear()
+        self._session.abort()
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -117,10 +116,11 @@ class Transaction(SqlReader):
             if earlier is not None:
                 return earlier
         self._check_room(operation, parameters)
-        self._execute(_INSERT_OPERATION, operation_row(operation))
+        self._session.change_operation(_INSERT_OPERATION, operation_row(operation))
         self._depths.add(operation)
         place = self._depths.place_of_newest(operation) or self.queue_position(operation)
-        self._note("request_queued", operation, {"request": operation.payload(), "queue_position": place})
+        attributes = {"request": operation.payload(), "queue_position": place}
+        self._store("request_queued", operation.target_component, operation.created_at, attributes)
         return operation
 
     def _repeated(self, operation: Operation) -> Operation | None:
@@ -151,34 +151,42 @@ class Transaction(SqlReader):
         target: str | None = None,
     ) -> Operation | None:
         """Take the next due operation of a carrier; None where nothing is due or one is PROCESSING."""
-        if self._execute(_BUSY, (carrier,)).fetchone() is not None:
+        if self._processing.carries(carrier) or (not proxy and self._processing.is_about(carrier)):
             return None
         query = _PICK_EMERGENCY if emergency_only else _PICK
-        row = self._execute(query, (carrier, proxy, now_ms, self._expired_by(now_ms), target)).fetchone()
+        values = (carrier, proxy, now_ms, self._expired_by(now_ms), target)
+        row = self._session.read_operations(query, values).fetchone()
         if row is None:
             return None
         operation = operation_of(row)
         claimed = act(operation, Verdict(Action.CLAIM), now_ms)
         if claimed.sequence is None:
             self._number(claimed)
-        return self._move(operation, claimed, Action.CLAIM, now_ms)
+        numbers = (now_ms, claimed.sequence, claimed.partner_sequence, claimed.request_id)
+        self._session.change_operation(_CLAIM_OPERATION, numbers)
+        self._depths.remove(operation)
+        self._processing.add(claimed)
+        self._tell(claimed, Action.CLAIM, now_ms)
+        return claimed
 
     def _number(self, operation: Operation) -> None:
         """Give the numbers that stay with an operation for all of its tries."""
+        carrier = operation.carrier
         if operation.kind is Kind.COMMAND:
-            operation.sequence = self._next("next_cmd_seq", "held_commands", operation.carrier)
+            held = self._held("held_commands", carrier) if self._depths.numbers_held(carrier) else frozenset()
+            operation.sequence = self._next(CMD_SEQ, carrier, held)
             return
-        operation.sequence = self._next("next_txn_id", "held_transactions", operation.carrier)
-        if operation.request_type is not RequestType.PROXY and operation.initiator_component is not None:
-            operation.partner_sequence = self._next("next_txn_id", "held_transactions", operation.initiator_component)
+        operation.sequence = self._next(TXN_ID, carrier, self._held("held_transactions", carrier))
+        partner = operation.initiator_component
+        if operation.request_type is not RequestType.PROXY and partner is not None:
+            operation.partner_sequence = self._next(TXN_ID, partner, self._held("held_transactions", partner))
 
-    def _next(self, counter: str, held: str, component_id: str) -> int:
-        """Count on, past the numbers that pending operations hold; where all are held, the next is as good as any."""
-        taken = {number for (number,) in self._execute(QUERIES[held], (component_id,))}
-        for _ in range(SEQUENCES):
-            number = int(self._execute(QUERIES[counter], (component_id,)).fetchall()[0][0])
-            if number not in taken:
-                break
+    def _held(self, query: str, component_id: str) -> frozenset[int]:
+        return frozenset(number for (number,) in self._session.read_operations(QUERIES[query], (component_id,)))
+
+    def _next(self, counter: str, component_id: str, held: frozenset[int]) -> int:
+        number = self._sequences.next(counter, component_id, held)
+        self._session.change(QUERIES[f"put_{counter}"], (component_id, number))
         return number
 
     def finish(self, operation: Operation, verdict: Verdict, outcome: Outcome, now_ms: int) -> Operation:
@@ -187,9 +195,16 @@ class Transaction(SqlReader):
 
     def _finish(self, operation: Operation, verdict: Verdict, outcome: Outcome | None, now_ms: int) -> Operation:
         finished = act(operation, verdict, now_ms, outcome=outcome)
-        if finished.status in FINAL:
-            self._execute(_PROCESSED, (now_ms, finished.target_component))
-        return self._move(operation, finished, verdict.action, now_ms)
+        if not self._processing.holds(operation):
+            raise self._not_in(operation.request_id, Status.PROCESSING)
+        if operation.kind is Kind.PAIRING:  # `confirming` may have been noted since the caller got it
+            finished.progress = self._session.read_operations(_PROGRESS, (operation.request_id,)).fetchone()[0]
+        self._processing.remove(operation)
+        if finished.status is Status.QUEUED:
+            self._depths.add(finished)
+        else:
+            self._session.change(_PROCESSED, (finished.target_component, now_ms))
+        return self._move(finished, verdict.action, now_ms)
 
     def confirming(self, request_id: str) -> None:
         """Note that a pairing may have taken effect from here on."""
@@ -200,13 +215,15 @@ class Transaction(SqlReader):
         """QUEUED -> CANCELLED, with its event. Raises Refusal REQUEST_NOT_FOUND, INVALID_STATE_TRANSITION."""
         operation = self._known(request_id)
         cancelled = act(operation, Verdict(Action.CANCEL), now_ms, cancellation_reason=reason)
-        return self._move(operation, cancelled, Action.CANCEL, now_ms, {"actor": actor})
+        self._depths.remove(operation)
+        return self._move(cancelled, Action.CANCEL, now_ms, {"actor": actor})
 
     def reject(self, request_id: str, outcome: Outcome, now_ms: int) -> Operation:
         """QUEUED -> FAILED for an operation that can never run, with its event."""
         operation = self._known(request_id)
         rejected = act(operation, Verdict(Action.REJECT), now_ms, outcome=outcome)
-        return self._move(operation, rejected, Action.REJECT, now_ms)
+        self._depths.remove(operation)
+        return self._move(rejected, Action.REJECT, now_ms)
 
     def expire(self, now_ms: int, limit: int) -> list[Operation]:
         """QUEUED -> EXPIRED for all that are past expires_at, oldest first, at most `limit`; on trusted time alone."""
@@ -215,14 +232,15 @@ class Transaction(SqlReader):
         expired = []
         for row in self._execute(QUERIES["expired"], (now_ms, limit)).fetchall():
             operation = operation_of(row)
+            self._depths.remove(operation)
             changed = act(operation, Verdict(Action.EXPIRE), now_ms)
-            expired.append(self._move(operation, changed, Action.EXPIRE, now_ms))
+            expired.append(self._move(changed, Action.EXPIRE, now_ms))
         return expired
 
     def recover(self, now_ms: int) -> list[Operation]:
         """After a start: apply `after_restart` to whatever is PROCESSING, and forget every waits_for."""
-        self._execute(QUERIES["forget_waits"])
-        found = [operation_of(row) for row in self._execute(QUERIES["processing"]).fetchall()]
+        self._execute(QUERIES["forget_waits"], ())
+        found = [operation_of(row) for row in self._execute(QUERIES["processing"], ()).fetchall()]
         return [self._finish(operation, after_restart(operation), None, now_ms) for operation in found]
 
     def returned(self, component_id: str) -> list[str]:
@@ -240,57 +258,50 @@ class Transaction(SqlReader):
         return Refusal(Code.INVALID_STATE_TRANSITION, f"{request_id} is {found}, no longer {status}.")
 
     def _move(
-        self, before: Operation, now: Operation, action: Action, now_ms: int, more: Mapping[str, Any] | None = None
+        self, operation: Operation, action: Action, now_ms: int, more: Mapping[str, Any] | None = None
     ) -> Operation:
-        """Store a step of the lifecycle with its event. Refuses one whose start has passed in the meantime."""
-        rows = self._execute(_MOVE_OPERATION, moved_row(now, before.status)).fetchall()
-        if not rows:
-            raise self._not_in(before.request_id, before.status)
-        if before.status is Status.QUEUED:
-            self._depths.remove(before)
-        elif now.status is Status.QUEUED:
-            self._depths.add(now)
-        now.progress = rows[0][0]
-        attributes = now.summary()
+        """Store a step of the lifecycle with its event."""
+        self._session.change_operation(_MOVE_OPERATION, moved_row(operation))
+        self._tell(operation, action, now_ms, more)
+        return operation
+
+    def _tell(self, operation: Operation, action: Action, now_ms: int, more: Mapping[str, Any] | None = None) -> None:
+        attributes = operation.summary()
         if action is Action.RETRY or action is Action.RELEASE:
             attributes["counted"] = action is Action.RETRY
         if more:
             attributes.update(more)
-        self._store(Event(EVENT_OF[action], now.target_component, now_ms, attributes))
-        return now
+        self._store(EVENT_OF[action], operation.target_component, now_ms, attributes)
 
     # --- events, presence, the rest -----------------------------------------------------------------------------------
 
-    def _note(self, event: str, operation: Operation, attributes: Mapping[str, Any]) -> None:
-        self._store(Event(event, operation.target_component, operation.created_at, attributes))
-
     def emit(self, event: Event) -> int:
         """Store an event that goes with no other change; returns its seq."""
-        return self._store(event)
+        return self._store(event.type, event.subject, event.at, event.attributes, trusted=event.time_trusted)
 
-    def _store(self, event: Event) -> int:
-        seq = self._seq + 1
-        stored = replace(event, seq=seq, time_trusted=event.time_trusted and self._clock.trusted())
-        self._execute(_INSERT_EVENT, event_row(stored))
-        self._seq = seq
-        self._events.append(stored)
+    def _store(self, kind: str, subject: str, at: int, attributes: Mapping[str, Any], *, trusted: bool = True) -> int:
+        seq = self._seqs["event"] + 1
+        event = Event(kind, subject, at, attributes, trusted and self._clock.trusted(), seq)
+        self._session.change(_INSERT_EVENT, event_row(event))
+        self._undo.put(self._seqs, "event", seq)
+        self._events.append(event)
         return seq
 
     def _prune(self) -> int:
         """Drop events that are neither owed to anybody nor within the bound; returns the oldest seq left."""
-        surplus = self._seq - self._keep_events
-        last = min(surplus, self._acknowledged) if self._upstream else surplus
+        surplus = self._seqs["event"] - self._keep_events
+        last = min(surplus, self._seqs["acknowledged"]) if self._upstream else surplus
         if last - self._first_seq < PRUNE_EVENTS:
             return self._first_seq
-        self._execute(QUERIES["prune_events"], (last,))
+        self._session.change(QUERIES["prune_events"], (last,))
         return last + 1
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` has reached the broker: those events may go when room is needed."""
-        reached = min(seq, self._seq)
-        if reached > self._acknowledged:
-            self._execute(QUERIES["put_meta"], ("acknowledged_seq", reached))
-            self._acknowledged = reached
+        reached = min(seq, self._seqs["event"])
+        if reached > self._seqs["acknowledged"]:
+            self._session.change(QUERIES["put_meta"], ("acknowledged_seq", reached))
+            self._undo.put(self._seqs, "acknowledged", reached)
 
     def record_presence(self, changes: Sequence[PresenceChange]) -> None:
         """Store each change in its component row, with its event. Keeps absences, and so expected_return."""
@@ -313,7 +324,7 @@ class Transaction(SqlReader):
                     change.component_id,
                 ),
             )
-            self._store(Event(change.event, change.component_id, change.at, told(change, expected)))
+            self._store(change.event, change.component_id, change.at, told(change, expected))
 
     def learn_serial(self, component_id: str, serial: int, now_ms: int) -> None:
         """Store the serial number a component answered with."""
@@ -321,20 +332,20 @@ class Transaction(SqlReader):
 
     def audit(self, entry: AuditEntry, now_ms: int) -> None:
         """Append to the audit chain."""
-        seq, previous = self._audit[0] + 1, self._audit[1]
-        row = audit_row(previous, seq, now_ms, entry)
-        self._execute(_INSERT_AUDIT, row)
-        self._audit = seq, row[-1]
+        last, previous = self._chain["head"]
+        row = audit_row(previous, last + 1, now_ms, entry)
+        self._session.change(_INSERT_AUDIT, row)
+        self._undo.put(self._chain, "head", (last + 1, row[-1]))
 
     def remember(self, call: Call, answer: Mapping[str, Any]) -> None:
         """Keep the answer of a call with the transaction that gave it; forget, now and then, those that are over."""
         values = (call.actor, call.call_id, call.digest, call.until, encode(dict(answer)))
-        self._execute(QUERIES["remember"], values)
+        self._session.change(QUERIES["remember"], values)
         self._calls += 1
         if self._calls % FORGET_CALLS == 0 and self._clock.trusted():
-            self._execute(QUERIES["forget_calls"], (self._clock.wall_ms(),))
+            self._session.change(QUERIES["forget_calls"], (self._clock.wall_ms(),))
 
     def set_parameters(self, values: Mapping[str, Any]) -> None:
         """Keep parameters set at run time."""
         for name, value in values.items():
-            self._execute(QUERIES["put_parameter"], (name, encode(value)))
+            self._session.change(QUERIES["put_parameter"], (name, encode(value)))

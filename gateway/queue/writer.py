@@ -42,9 +42,10 @@ class Job:
 
 
 def commit(transaction: Transaction, db: sqlite3.Connection, jobs: Sequence[Job]) -> list[Event]:
-    """Run `jobs` in one transaction, each in its own savepoint; returns the events that are durable now.
+    """Run `jobs` in one transaction, each undone alone where it raises; returns the events that are durable now.
 
-    Where the commit fails, nothing of the group is stored, and every job that had not failed by itself gets a Refusal.
+    Where the database fails, nothing of the group is stored and every job in it gets a Refusal. Where it only cannot
+    take what one of them wrote, each runs once more in a transaction of its own: one job's fault stays its own.
     """
     try:
         transaction.begin()
@@ -53,6 +54,8 @@ def commit(transaction: Transaction, db: sqlite3.Connection, jobs: Sequence[Job]
         return transaction.commit()
     except Exception as why:
         _abort(transaction)
+        if len(jobs) > 1 and not _is_weather(why):
+            return [event for job in jobs for event in commit(transaction, db, [job])]
         log.exception("a group of %d changes was undone", len(jobs))
         for job in jobs:
             job.error = job.error or refusal(why)
@@ -60,17 +63,17 @@ def commit(transaction: Transaction, db: sqlite3.Connection, jobs: Sequence[Job]
 
 
 def _run(transaction: Transaction, db: sqlite3.Connection, job: Job) -> None:
-    mark = transaction.mark()
-    db.execute("SAVEPOINT job")
+    job.error = None
+    transaction.start_job()
     try:
         job.value = job.run(transaction)
     except Exception as why:
         if not db.in_transaction:  # SQLite undid more than this job: disk full, or an IO error
             raise
-        db.execute("ROLLBACK TO job")
-        transaction.undo(mark)
+        transaction.undo_job()
         job.error = refusal(why) if isinstance(why, sqlite3.Error) else why
-    db.execute("RELEASE job")
+    else:
+        transaction.end_job()
 
 
 def _abort(transaction: Transaction) -> None:
@@ -78,6 +81,12 @@ def _abort(transaction: Transaction) -> None:
         transaction.abort()
     except sqlite3.Error:
         log.exception("the database could not undo a group")
+
+
+def _is_weather(why: Exception) -> bool:
+    """Whether the database failed, rather than refused a value: disk full, IO error, damage, lock."""
+    refused = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+    return isinstance(why, sqlite3.Error) and not isinstance(why, refused)
 
 
 def refusal(why: Exception) -> Refusal:

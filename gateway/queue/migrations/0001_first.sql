@@ -72,9 +72,8 @@ CREATE INDEX operation_waiting ON operation (waits_for) WHERE status = 'QUEUED' 
 CREATE INDEX operation_sequence ON operation (carrier, kind) WHERE status = 'QUEUED' AND sequence IS NOT NULL;
 CREATE INDEX operation_partner ON operation (initiator_component)
     WHERE status IN ('QUEUED', 'PROCESSING') AND partner_sequence IS NOT NULL;
--- At most one at a time, for the one spoken to and for the one it is about.
-CREATE UNIQUE INDEX operation_carrier_processing ON operation (carrier) WHERE status = 'PROCESSING';
-CREATE UNIQUE INDEX operation_target_processing ON operation (target_component) WHERE status = 'PROCESSING';
+-- At most one at a time.
+CREATE UNIQUE INDEX operation_processing ON operation (target_component) WHERE status = 'PROCESSING';
 CREATE UNIQUE INDEX operation_idempotency ON operation (creator, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX operation_finished ON operation (finished_at) WHERE finished_at IS NOT NULL;
 
