@@ -15,7 +15,8 @@ from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.plan import NodePlan, Ward
 from gateway.bus.simulator.runner import Simulator
 from gateway.bus.simulator.scenario import Scenario
-from gateway.bus.wire import BusEvent, Filter, Lane, Receiver
+from gateway.bus.wire import BusEvent, Filter, Lane, Receiver, Wire
+from gateway.clock import Clock
 from gateway.component import Component, ComponentKind, Registry
 from gateway.errors import LinkDown
 from gateway.operation import Kind, Operation, Outcome, RequestType
@@ -163,7 +164,7 @@ _NAMES = {
 class ListeningRoster:
     """A roster that believes every valid heartbeat, and for which silence of 3.5 s is absence."""
 
-    def __init__(self, wire: MemoryWire, components: Registry, clock: LoopClock) -> None:
+    def __init__(self, wire: Wire, components: Registry, clock: Clock) -> None:
         self._components, self._clock = components, clock
         self._heard: dict[int, tuple[float, Mapping[str, int]]] = {}
         codecs = load_codecs()

@@ -42,6 +42,7 @@ class Conversation:
         wanted = _ANSWERED_BY.get(operation, frozenset({operation}))
         request = {"PairOp": operation, "TxnId": txn_id, **content}
         heard: dict[str, int] = {}
+        missing = set(wanted)
         with self._exchange.ask(PAIRING, self.node, tuple(wanted), txn_id) as transaction:
             for wait_s in PATIENCE[operation].waits_s():
                 until = self.clock.monotonic() + wait_s
@@ -50,7 +51,8 @@ class Conversation:
                     if answer["PairStatus"] != PairStatus.OK:
                         raise ExchangeEnded(refused_step(operation, answer["PairStatus"]))
                     heard.update(answer)
-                    if transaction.answered >= wanted:
+                    missing.discard(PairOp(answer["PairOp"]))
+                    if not missing:
                         return heard
         raise ExchangeEnded(unanswered(operation.name))
 

@@ -64,6 +64,26 @@ def test_with_keys_both_sides_prove_what_they_hold() -> None:
     play(story())
 
 
+def test_both_halves_of_a_serial_number_may_come_in_one_batch() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            batch: list[tuple[int, bytes]] = []
+            take = it.gateway.take
+
+            def in_twos(can_id: int, data: bytes) -> None:
+                if is_step(can_id, data, "PAIR_RSP", "DISCOVER"):
+                    batch.append((can_id, data))
+                else:
+                    for frame in [*batch, (can_id, data)]:
+                        take(*frame)
+                    batch.clear()
+
+            it.gateway.take = in_twos
+            assert await it.executor.identify("module-03") == MODULE_SERIAL
+
+    play(story())
+
+
 def test_bind_names_the_partner_and_the_serial_number_and_confirm_carries_the_flags() -> None:
     async def story() -> None:
         async with scene() as it:
