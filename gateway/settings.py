@@ -71,6 +71,11 @@ class GatewaySection(Section):
     socket: Path = Path("/run/bms-gateway/control.sock")
     socket_group: str | None = None
 
+    @property
+    def database(self) -> Path:
+        """Where the queue and the events are kept."""
+        return self.state_dir / "gateway.db"
+
 
 class BusSection(Section):
     """One CAN bus. `options` go to python-can as they are; `bitrate` in bit/s; `receive_buffer_bytes` for socketcan."""
@@ -229,10 +234,15 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a file says. `settings`: its sound parts, whole where there are no problems; see `model_fields_set`."""
+    """What a file says.
+
+    `settings`: its sound parts, whole where there are no problems; see `model_fields_set`. `component_ids`: those of
+    tables in which something is wrong, too.
+    """
 
     settings: Settings
     problems: list[str]
+    component_ids: frozenset[str]
 
 
 def examine(file: Path, environ: Mapping[str, str] = os.environ) -> Survey:
@@ -248,7 +258,7 @@ def examine(file: Path, environ: Mapping[str, str] = os.environ) -> Survey:
         source.hurt.update(error["loc"][:depth] for error in errors for depth in (1, 2))
         settings = _sound_parts(source)
     problems += [f"{source.place(place)}: {what}" for place, what in contradictions(settings, source)]
-    return Survey(settings, problems)
+    return Survey(settings, problems, frozenset(source.names("component", "id")))
 
 
 def _sound_parts(source: Source) -> Settings:

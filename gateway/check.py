@@ -1,0 +1,135 @@
+"""`check`: everything the daemon would read, read without running it, and every problem named with its place."""
+
+import difflib
+import grp
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from can.interfaces import BACKENDS
+
+from gateway.bus.commands import Catalogue
+from gateway.bus.frames import load_codecs
+from gateway.errors import ConfigError
+from gateway.queue.sql import MIGRATIONS, connect
+from gateway.settings import Survey, examine
+from gateway.sync.access import load_access
+
+Problems = Iterator[str]
+
+
+def problems_of(file: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return every problem of a configuration and of all it names; changes nothing."""
+    try:
+        survey = examine(file, environ)
+    except ConfigError as why:
+        return why.problems
+    found = (problem for look in _CHECKS for problem in look(survey))
+    return survey.problems + [f"{file}: {problem}" for problem in found]
+
+
+def _interfaces(survey: Survey) -> Problems:
+    """Each python-can interface must be known, and its library installed."""
+    for bus in survey.settings.bus:
+        backend = BACKENDS.get(bus.interface)
+        if backend is None:
+            close = difflib.get_close_matches(bus.interface, BACKENDS, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            yield f'bus {bus.name}: interface "{bus.interface}" is not known to python-can{hint}'
+            continue
+        try:
+            import_module(backend[0])
+        except (ImportError, OSError) as why:
+            yield f'bus {bus.name}: interface "{bus.interface}" needs what is not installed: {why}'
+
+
+def _dbcs(survey: Survey) -> Problems:
+    for bus in survey.settings.bus:
+        for path in bus.dbc:
+            try:
+                load_codecs(path)
+            except OSError as why:
+                yield f"bus {bus.name}: dbc {path}: {why.strerror}"
+            except KeyError as why:
+                yield f"bus {bus.name}: dbc {path}: a message with GwRole lacks the attribute {why}"
+            except Exception as why:  # noqa: BLE001 - a parser on anybody's file may raise anything
+                yield f"bus {bus.name}: dbc {path}: {why}"
+
+
+def _capabilities(survey: Survey) -> Problems:
+    known = Catalogue()
+    for component in survey.settings.component:
+        for name in component.capabilities:
+            if known.spec(name) is None:
+                yield f'component {component.id}: capabilities: there is no command type "{name}"'
+
+
+def _keys(survey: Survey) -> Problems:
+    try:
+        survey.settings.components()
+    except ConfigError as why:
+        yield from why.problems
+
+
+def _access(survey: Survey) -> Problems:
+    try:
+        load_access(survey.settings.access.file, survey.component_ids)
+    except ConfigError as why:
+        yield from (f"access: {problem}" for problem in why.problems)
+
+
+def _sync_files(survey: Survey) -> Problems:
+    for key in ("password_file", "ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(survey.settings.sync, key, None)
+        if path is not None:
+            yield from (f"sync.{key}: {problem}" for problem in _unreadable(path))
+
+
+def _unreadable(path: Path) -> Problems:
+    try:
+        path.open("rb").close()
+    except OSError as why:
+        yield f"{path}: {why.strerror}"
+
+
+def _socket_group(survey: Survey) -> Problems:
+    gateway = survey.settings.gateway if "gateway" in survey.settings.model_fields_set else None
+    group = gateway.socket_group if gateway else None
+    if group is not None and group not in {entry.gr_name for entry in grp.getgrall()}:
+        yield f'gateway.socket_group: there is no group "{group}"'
+
+
+def _database(survey: Survey) -> Problems:
+    """The database must be ours and not newer than this program; there need not be one yet."""
+    if "gateway" not in survey.settings.model_fields_set:
+        return
+    path = survey.settings.gateway.database
+    if not path.exists():
+        return
+    try:
+        with closing(connect(path, read_only=True)) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as why:
+        yield f"gateway.state_dir: {path}: {why}"
+        return
+    if version > len(MIGRATIONS):
+        yield (
+            f"gateway.state_dir: {path}: its schema is version {version}, this program knows {len(MIGRATIONS)}: "
+            "install a newer gateway"
+        )
+
+
+_CHECKS: Final[tuple[Callable[[Survey], Problems], ...]] = (
+    _interfaces,
+    _dbcs,
+    _capabilities,
+    _keys,
+    _access,
+    _sync_files,
+    _socket_group,
+    _database,
+)
