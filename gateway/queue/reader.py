@@ -14,6 +14,8 @@ from gateway.queue.cursor import read_cursor, write_cursor
 from gateway.queue.rows import Row, component_of, decode, event_of, operation_of
 from gateway.queue.sql import QUERIES
 
+_Execute = Callable[[str, Row], sqlite3.Cursor]
+
 MAX_PAGE_SIZE: Final = 200
 LOAD_WINDOW_MS: Final = 3_600_000
 
@@ -35,7 +37,7 @@ class SqlReader:
 
     def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
         self._db, self._clock = db, clock
-        self._execute: Callable[[str, Row], sqlite3.Cursor] = db.execute
+        self._execute: _Execute = db.execute
 
     def operation(self, request_id: str) -> Operation | None:
         """Return an operation by its id."""

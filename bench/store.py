@@ -1,0 +1,295 @@
+"""The durable store beside litequeue, persist-queue and huey, each at synchronous=FULL, in the same run.
+
+`python -m bench.store [--million]`. Ours stores three rows an operation (operation, event, audit), theirs one. More
+callers do not help the others: each put is a transaction of its own. The same again with every sync to disk delayed
+by 5 ms, as slow flash has it, by strace in a child process.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import persistqueue
+from huey.storage import SqliteStorage
+from litequeue import LiteQueue
+from tabulate import tabulate
+
+from gateway.clock import SystemClock
+from gateway.ids import RequestIds
+from gateway.operation import Action, Ending, Kind, Operation, Outcome, Verdict
+from gateway.ports import AuditEntry, Tx
+from gateway.queue.store import SqliteStore, open_database
+from gateway.queue.transaction import Transaction
+from gateway.settings import Parameters
+
+COMPONENTS = 50
+SECONDS = 1.0  # each measurement runs for about so long
+DELAY_US = 5_000
+STRACE = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync,fsync")  # stops at syncs alone
+NO_BOUND = Parameters(max_requests_per_component=1_000_000, max_queue_depth=10_000_000)
+DONE = Verdict(Action.COMPLETE), Outcome(Ending.DONE, result={"result_code": 0, "data": 5})
+
+clock = SystemClock()
+ids = RequestIds()
+
+
+def operation(component: int) -> Operation:
+    now = clock.wall_ms()
+    return Operation(
+        ids.new("cmd", now),
+        Kind.COMMAND,
+        f"module-{component:02}",
+        "tech-anna",
+        now,
+        now + 3_600_000,
+        command_type="identify",
+        arguments={"seconds": 10},
+    )
+
+
+def enqueue(wanted: Operation, tx: Tx) -> None:
+    tx.enqueue(wanted, NO_BOUND)
+    tx.audit(AuditEntry("tech-anna", "mqtt", "queue_command", wanted.request_id, "accepted"), wanted.created_at)
+
+
+def claim(component_id: str, tx: Tx) -> Operation | None:
+    return tx.claim(component_id, clock.wall_ms())
+
+
+def finish(current: Operation, tx: Tx) -> None:
+    tx.finish(current, *DONE, clock.wall_ms())
+
+
+def finish_and_claim(current: Operation, tx: Tx) -> Operation | None:
+    now = clock.wall_ms()
+    tx.finish(current, *DONE, now)
+    return tx.claim(current.target_component, now)
+
+
+# --- ours -----------------------------------------------------------------------------------------------------------
+
+
+async def enqueue_rate(store: SqliteStore, callers: int, seconds: float) -> float:
+    """Operations stored per second by callers that each wait for the commit."""
+    began = time.perf_counter()
+
+    async def call(caller: int) -> int:
+        stored = 0
+        while time.perf_counter() - began < seconds:
+            await store.write(partial(enqueue, operation((caller + stored) % COMPONENTS)))
+            stored += 1
+        return stored
+
+    return sum(await asyncio.gather(*map(call, range(callers)))) / (time.perf_counter() - began)
+
+
+async def drain_rate(store: SqliteStore, drains: int, seconds: float) -> float:
+    """Operations finished, and the next one claimed, per second; `drains` share the components."""
+    began = time.perf_counter()
+
+    async def drain(first: int) -> int:
+        finished = 0
+        for component in range(first, COMPONENTS, drains):
+            if time.perf_counter() - began >= seconds:
+                break
+            current = await store.write(partial(claim, f"module-{component:02}"))
+            while current is not None and time.perf_counter() - began < seconds:
+                current = await store.write(partial(finish_and_claim, current))
+                finished += 1
+            if current is not None:
+                await store.write(partial(finish, current))
+        return finished
+
+    return sum(await asyncio.gather(*map(drain, range(drains)))) / (time.perf_counter() - began)
+
+
+async def our_rates(folder: Path, seconds: float) -> dict[str, float]:
+    async with SqliteStore.open(folder / "ours.db", clock=clock) as store:
+        rates = {f"enqueue, {n} callers": await enqueue_rate(store, n, seconds) for n in (1, 100)}
+        for _ in range(100):  # enough for both drains
+            await asyncio.gather(
+                *(store.write(partial(enqueue, operation(n % COMPONENTS))) for n in range(int(seconds * 500)))
+            )
+            depth = await store.read(lambda reader: reader.load(clock.wall_ms()).queue_depth)
+            if depth > rates["enqueue, 100 callers"] * seconds:
+                break
+        rates |= {f"finish and claim, {n} drains": await drain_rate(store, n, seconds) for n in (1, COMPONENTS)}
+    return rates
+
+
+# --- the others -----------------------------------------------------------------------------------------------------
+
+Peer = tuple[Callable[[str], Any], Callable[[], Any]]  # put, and take-and-acknowledge
+
+
+def lite(folder: Path) -> Peer:
+    queue = LiteQueue(folder / "lite.db")
+    queue.conn.execute("PRAGMA synchronous = FULL")
+
+    def work_off() -> None:
+        queue.done(queue.pop().message_id)
+
+    return queue.put, work_off
+
+
+def persist(folder: Path) -> Peer:
+    queue = persistqueue.SQLiteAckQueue(str(folder / "persist"))
+    queue._conn.execute("PRAGMA synchronous = FULL")
+
+    def work_off() -> None:
+        queue.ack(queue.get(block=False))
+
+    return queue.put, work_off
+
+
+def huey(folder: Path) -> Peer:
+    storage = SqliteStorage(filename=str(folder / "huey.db"), fsync=True)
+    return lambda text: storage.enqueue(text.encode()), storage.dequeue  # it forgets a task when it hands it out
+
+
+PEERS = {"litequeue": lite, "persist-queue": persist, "huey": huey}
+
+
+def peer_rates(folder: Path, seconds: float) -> dict[str, dict[str, float]]:
+    told: dict[str, dict[str, float]] = {"enqueue": {}, "finish and claim": {}}
+    text = json.dumps(operation(0).payload())
+    for name, make in PEERS.items():
+        put, work_off = make(folder)
+        told["enqueue"][name], stored = timed(partial(put, text), seconds)
+        told["finish and claim"][name], _ = timed(work_off, seconds, most=stored)
+    return told
+
+
+def timed(step: Callable[[], Any], seconds: float, most: int = 1 << 30) -> tuple[float, int]:
+    began, done = time.perf_counter(), 0
+    while done < most and time.perf_counter() - began < seconds:
+        step()
+        done += 1
+    return done / (time.perf_counter() - began), done
+
+
+# --- claims, syncs, bytes -------------------------------------------------------------------------------------------
+
+
+def claim_us(folder: Path, queued: int) -> float:
+    """Median time of a claim, in µs, with `queued` operations waiting for one component."""
+    db = open_database(folder / f"claim-{queued}.db", clock)
+    db.execute("PRAGMA synchronous = OFF")  # only for filling it
+    tx = Transaction(db, clock, max_pages=1 << 22, keep_events=1, upstream=False)
+    for start in range(0, queued, 1000):
+        tx.begin()
+        for _ in range(start, min(start + 1000, queued)):
+            tx.enqueue(operation(0), NO_BOUND)
+        tx.commit()
+    took = []
+    for _ in range(300):
+        tx.begin()
+        tx.start_job()
+        began = time.perf_counter()
+        tx.claim("module-00", clock.wall_ms())
+        took.append((time.perf_counter() - began) * 1e6)
+        tx.abort()
+    db.close()
+    return statistics.median(took)
+
+
+async def full_drain(folder: Path, operations: int) -> None:
+    """Queue operations for fifty components, then work all of them off."""
+    async with SqliteStore.open(folder / "drain.db", clock=clock) as store:
+        jobs = [partial(enqueue, operation(n % COMPONENTS)) for n in range(operations)]
+        await asyncio.gather(*map(store.write, jobs))
+        await drain_rate(store, COMPONENTS, seconds=60)
+
+
+def written_bytes() -> int:
+    return int(re.findall(r"^write_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)[0])
+
+
+# --- the run --------------------------------------------------------------------------------------------------------
+
+
+def rates(seconds: float) -> dict[str, Any]:
+    with folder() as place:
+        return {"ours": asyncio.run(our_rates(place, seconds)), "peers": peer_rates(place, seconds)}
+
+
+def drain_figures(operations: int) -> dict[str, float]:
+    with folder() as place:
+        before = written_bytes()
+        asyncio.run(full_drain(place, operations))
+        return {"bytes": (written_bytes() - before) / operations}
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:  # a disk, which /tmp need not be
+        yield Path(name)
+
+
+def in_child(argument: str, *tracer: str) -> tuple[dict[str, Any], str]:
+    command = [*tracer, sys.executable, "-m", "bench.store", "--child", argument]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    figures: dict[str, Any] = json.loads(ran.stdout)
+    return figures, ran.stderr
+
+
+def compare(measured: dict[str, Any], times: float, label: str) -> list[list[Any]]:
+    rows = []
+    for figure, ours in measured["ours"].items():
+        name, peer = max(measured["peers"][figure.partition(",")[0]].items(), key=lambda item: item[1])
+        one = " 1 " in figure  # nothing to share a commit with: shown, not judged
+        verdict = "" if one else "ok" if ours >= times * peer else f"MISSED (× {times:g})"
+        rows.append([f"{figure}{label}", f"{ours:,.0f}/s", f"{name} {peer:,.0f}/s", f"× {ours / peer:.1f}", verdict])
+    return rows
+
+
+def limited(figure: str, ours: float, unit: str, limit: float) -> list[Any]:
+    verdict = "ok" if ours <= limit else "MISSED"
+    return [figure, f"{ours:,.3g} {unit}", f"limit {limit:,.3g} {unit}", f"× {ours / limit:.2f}", verdict]
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--million", action="store_true", help="claim among 1,000,000 too; takes minutes")
+    asked.add_argument("--child", choices=["rates", "drain"], help=argparse.SUPPRESS)
+    arguments = asked.parse_args()
+    if arguments.child:
+        print(json.dumps(rates(SECONDS) if arguments.child == "rates" else drain_figures(2_000)))
+        return
+    rows = compare(rates(SECONDS), 2, "")
+    if shutil.which("strace"):
+        delay = f"inject=fdatasync,fsync:delay_exit={DELAY_US}"
+        delayed, _ = in_child("rates", *STRACE, "-o", "/dev/null", "-e", delay)
+        rows += compare(delayed, 20, ", syncs + 5 ms")
+        drain, counted = in_child("drain", *STRACE, "-c")
+        syncs = sum(
+            int(line.split()[3]) for line in counted.splitlines() if line.split()[-1:] in (["fsync"], ["fdatasync"])
+        )
+        rows.append(limited("syncs per operation, queued and drained", syncs / 2_000, "", 0.3))
+    else:
+        drain, _ = in_child("drain")
+        print("strace is not installed: nothing is said about slow syncs and their number")
+    rows.append(["written per operation, queued and drained", f"{drain['bytes']:,.0f} bytes", "", "", ""])
+    with folder() as place:
+        few = claim_us(place, 100)
+        for queued in (10_000, *([1_000_000] if arguments.million else [])):
+            rows.append(
+                limited(f"claim among {queued:,} (among 100: {few:.0f} µs)", claim_us(place, queued), "µs", 1.5 * few)
+            )
+    print(tabulate(rows, headers=["figure", "ours", "best peer or limit", "ratio", "budget"]))
+
+
+if __name__ == "__main__":
+    main()
