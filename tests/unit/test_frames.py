@@ -253,3 +253,58 @@ def test_messages_that_are_not_of_our_protocol_are_passed_over(tmp_path: Path) -
     foreign = tmp_path / "foreign.dbc"
     foreign.write_text('VERSION ""\n\nBU_: A\n\nBO_ 291 OTHER: 8 A\n SG_ X : 0|8@1+ (1,0) [0|255] "" A\n')
     assert load_codecs(foreign) == {}
+
+
+# --- the page for people who build nodes -----------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "bus-protocol.md").read_text(encoding="utf-8")
+
+
+def tables(text: str) -> list[list[str]]:
+    """Return the cells of every row of every table in `text`."""
+    rows = [line.strip().strip("|") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.split("|")] for row in rows]
+
+
+def page_of(message: str) -> str:
+    return PAGE.partition(f"### {message} —")[2].partition("\n#")[0]
+
+
+@pytest.mark.parametrize("message", sorted(CODECS))
+def test_the_page_lays_each_message_out_as_the_dbc_does(message) -> None:
+    text = page_of(message)
+    told = {name: (int(start), int(length)) for name, start, length, *_ in tables(text)[2:]}
+    codec = CODECS[message]
+    placed = {name: (signal.start, signal.mask.bit_length()) for name, signal in codec.signals.items()}
+    assert told == {name: place for name, place in placed.items() if not name.startswith("E2E")}
+    assert text.split()[0].rstrip(",") == f"{codec.id_for(NODE_BYTE_IN_DBC) & ~EXTENDED:08X}"
+    assert ("every 1000 ms" in text) is (codec.cycle_ms == 1000)
+
+
+def test_the_page_names_the_data_ids_and_golden_vectors() -> None:
+    rows = tables(PAGE)
+    assert {name: int(base, 16) for name, base in (row for row in rows if len(row) == 2) if name in CODECS} == {
+        codec.name: codec.data_id_base for codec in CODECS.values()
+    }
+    told = {row[3].strip("`") for row in rows if len(row) == 4 and row[3].startswith("`")}
+    assert told == {expected for *_, expected in GOLDEN}
+
+
+def test_the_page_names_states_statuses_and_opcodes_as_the_dbc_does() -> None:
+    choices = {
+        signal.name: {int(number): str(name) for number, name in signal.choices.items()}
+        for message in DATABASE.messages
+        for signal in message.signals
+        if signal.choices
+    }
+    states = PAGE.partition("### States")[2].partition("##")[0].split(",")
+    assert dict(_numbered(states)) == choices["PackState"] == choices["ModuleState"]
+    status = tables(PAGE.partition("### Pairing status")[2].partition("## ")[0])[2:]
+    assert {int(number): meaning.partition(" (")[0] for number, meaning, _ in status} == choices["PairStatus"]
+    opcodes = tables(PAGE.partition("## Commands")[2])[2:]
+    assert {int(number, 16): name for number, name, *_ in opcodes} == choices["Opcode"]
+
+
+def _numbered(items: list[str]) -> list[tuple[int, str]]:
+    parts = [item.strip().rstrip(".").partition(" ") for item in items]
+    return [(int(number), " ".join(name.split())) for number, _, name in parts]
