@@ -10,7 +10,7 @@ TOLERANCE: Final = 0.25
 SETTLING_S: Final = 10.0  # after a return or a boot a node may speak faster for a while, and rightly
 PACE_WINDOW_S: Final = 2.0
 BABBLING_FACTOR: Final = 10
-BABBLING_ALLOWANCE: Final = 20  # frames; a queue that empties at once is no babbling
+BABBLING_ALLOWANCE: Final = 10  # frames; a queue that empties at once is no babbling
 
 
 class Period:
