@@ -1,0 +1,110 @@
+"""The access file: which actors may ask over MQTT, in which role, for which components."""
+
+import base64
+import binascii
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+
+from gateway.access import EVERY_COMPONENT, Actor, Role
+from gateway.errors import ConfigError
+from gateway.ids import NAME_PATTERN, is_name
+from gateway.settings import Name, Section
+
+KEY_BYTES: Final = 32  # a raw Ed25519 public key
+
+
+def _public_key(text: str) -> str:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError("is no base64") from None
+    if len(raw) != KEY_BYTES:
+        raise ValueError(f"must be {KEY_BYTES} bytes in base64, not {len(raw)}")
+    return text
+
+
+_Granted = Annotated[str, StringConstraints(pattern=rf"{NAME_PATTERN}|^\*$")]
+_PublicKey = Annotated[str, AfterValidator(_public_key)]
+
+
+class _ActorSection(Section):
+    """One actor. `components`: granted beside those owned; "*" is all."""
+
+    role: Role
+    components: list[_Granted] = Field(default_factory=list)
+    keys: dict[Name, _PublicKey] = Field(default_factory=dict)
+
+
+class _AccessFile(Section):
+    actors: dict[Name, _ActorSection] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask over MQTT. `strangers`: the role of an actor nobody has named; None: refused.
+
+    `keys`: actor -> name of the key -> raw Ed25519 public key.
+    """
+
+    actors: Mapping[str, Actor] = field(default_factory=dict)
+    keys: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    strangers: Role | None = None
+
+    def actor(self, name: str) -> Actor | None:
+        """Return the actor of that name, or None for a stranger who may not ask."""
+        known = self.actors.get(name)
+        if known is not None or self.strangers is None or not is_name(name):
+            return known
+        return Actor(name, self.strangers, transport="mqtt")
+
+
+def load_access(file: Path | None, components: frozenset[str] | None = None) -> Access:
+    """Read the access file. None: no file, every actor on MQTT is a viewer.
+
+    `components`: the ids there are, where known: a grant of another is a problem. Raises ConfigError with every
+    problem and its place.
+    """
+    if file is None:
+        return Access(strangers=Role.VIEWER)
+    try:
+        parsed = _AccessFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as why:
+        raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
+    except ValidationError as why:  # before ValueError, which it is too
+        raise ConfigError([f"{file}: {_place(error['loc'])}: {error['msg']}" for error in why.errors()]) from why
+    except ValueError as why:
+        raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
+    problems = _dangling(parsed, components)
+    if problems:
+        raise ConfigError([f"{file}: {problem}" for problem in problems])
+    return Access(
+        actors={
+            name: Actor(name, section.role, frozenset(section.components), "mqtt")
+            for name, section in parsed.actors.items()
+        },
+        keys={
+            name: {key: base64.b64decode(text) for key, text in section.keys.items()}
+            for name, section in parsed.actors.items()
+        },
+    )
+
+
+def _dangling(parsed: _AccessFile, components: frozenset[str] | None) -> list[str]:
+    if components is None:
+        return []
+    return [
+        f"actors.{name}.components: there is no component {granted}"
+        for name, section in parsed.actors.items()
+        for granted in section.components
+        if granted != EVERY_COMPONENT and granted not in components
+    ]
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Spell a place in the file: ("actors", "anna", "components", 0) -> "actors.anna.components[0]"."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
