@@ -1,0 +1,401 @@
+"""The server of requests over a channel that the test holds in its hand: no broker, no waiting."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.access import Actor, Role
+from gateway.clock import rfc3339
+from gateway.errors import LinkDown
+from gateway.ports import AuditEntry, Call
+from gateway.sync.access import Access
+from gateway.sync.message import Incoming, Outgoing, PublishRefused
+from gateway.sync.payload import Encoding, decode_reply, encode
+from gateway.sync.requests import SLOW_PER_ACTOR, RequestServer
+from gateway.sync.topics import Topics
+from tests.doubles import FakeClock
+
+TOPICS = Topics("gw-1")
+ACTORS = {
+    "anna": Actor("anna", Role.TECHNICIAN, transport="mqtt"),
+    "bert": Actor("bert", Role.TECHNICIAN, transport="mqtt"),
+    "root": Actor("root", Role.ADMIN, transport="mqtt"),
+}
+
+
+class FakeApi:
+    """Has an effect once a call, as the real one does by its memory. `hold` keeps the answers of a request back."""
+
+    def __init__(self) -> None:
+        self.effects: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.memory: dict[tuple[str, str], dict[str, Any]] = {}
+        self.calls: list[Call] = []
+        self.hold: dict[str, asyncio.Event] = {}
+
+    async def call(
+        self, actor: Actor, request: str, fields: Mapping[str, Any], call: Call | None = None
+    ) -> dict[str, Any]:
+        assert call is not None
+        self.calls.append(call)
+        key = call.actor, call.call_id
+        if key not in self.memory:
+            self.effects.append((actor.name, request, fields))
+            self.memory[key] = {"ok": True, "result": {"number": len(self.effects)}}
+        if request in self.hold:
+            await self.hold[request].wait()
+        return self.memory[key]
+
+
+class FakeChannel:
+    """A connection in the hand: put requests in, see replies and acknowledgements in their order."""
+
+    def __init__(self) -> None:
+        self.incoming: asyncio.Queue[Incoming] = asyncio.Queue()
+        self.done: list[tuple[str, Any]] = []
+        self.down = False
+        self.refuses = False
+        self.mid = 0
+
+    async def receive(self) -> Incoming:
+        return await self.incoming.get()
+
+    async def publish(self, message: Outgoing) -> None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise LinkDown("gone")
+        if self.refuses:
+            raise PublishRefused("not authorized")
+        self.done.append(("reply", message))
+
+    def acknowledge(self, message: Incoming) -> None:
+        self.done.append(("ack", message.mid))
+
+    @property
+    def acknowledged(self) -> list[int]:
+        return [what for kind, what in self.done if kind == "ack"]
+
+    @property
+    def replies(self) -> list[dict[str, Any]]:
+        return [decode_reply(what.payload, encoding_of(what)) for kind, what in self.done if kind == "reply"]
+
+
+def encoding_of(message: Outgoing) -> Encoding:
+    return Encoding.JSON if message.content_type == "application/json" else Encoding.MSGPACK
+
+
+class Scene:
+    """A server, its fakes, and a few verbs."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.api = FakeApi()
+        self.channel = FakeChannel()
+        self.audited: list[AuditEntry] = []
+        self.server = RequestServer(
+            api=self.api,
+            access=Access(actors=ACTORS),
+            topics=TOPICS,
+            clock=self.clock,
+            audit=self._audit,
+            overtake_after_s=options.pop("overtake_after_s", 60),
+            **options,
+        )
+
+    async def _audit(self, entry: AuditEntry) -> None:
+        self.audited.append(entry)
+
+    def request(
+        self, actor: str = "anna", request: str = "get_health", call_id: Any = "call-0001", **more: Any
+    ) -> Incoming:
+        encoding = more.pop("encoding", Encoding.MSGPACK)
+        properties = {
+            name: more.pop(name)
+            for name in ("retain", "correlation", "response_topic", "expiry_s", "qos")
+            if name in more
+        }
+        fields = {"id": call_id, "expires_at": rfc3339(self.clock.wall_ms() + 60_000), **more}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        return Incoming(TOPICS.request(actor, request), encode(fields, encoding), **properties)
+
+    async def receive(self, message: Incoming, channel: FakeChannel | None = None) -> int:
+        """Deliver `message` and let everything that can happen happen; returns its packet id."""
+        channel = channel or self.channel
+        channel.mid += 1
+        delivered = Incoming(**{name: getattr(message, name) for name in Incoming.__slots__} | {"mid": channel.mid})
+        channel.incoming.put_nowait(delivered)
+        await settle()
+        return channel.mid
+
+    @asynccontextmanager
+    async def serving(self, *channels: FakeChannel):
+        tasks = [asyncio.create_task(self.server.run())]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(self.server.receive(channel)) for channel in channels or (self.channel,)]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def error(self) -> str:
+        return str(self.channel.replies[-1]["error"]["code"])
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+async def test_a_request_is_answered_in_its_own_encoding_and_acknowledged_after_the_answer(encoding: Encoding) -> None:
+    async with Scene().serving() as scene:
+        mid = await scene.receive(scene.request(encoding=encoding, component_id="m", correlation=b"c"))
+    (kind, reply), acknowledgement = scene.channel.done
+    assert (kind, acknowledgement) == ("reply", ("ack", mid))
+    assert (reply.topic, reply.correlation, reply.qos) == ("bms/v1/gw-1/replies/anna/call-0001", b"c", 1)
+    assert decode_reply(reply.payload, encoding) == {"id": "call-0001", "ok": True, "result": {"number": 1}}
+    assert scene.api.effects == [("anna", "get_health", {"component_id": "m"})]
+
+
+async def test_the_call_is_remembered_until_the_end_the_request_named() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request())
+    (call,) = scene.api.calls
+    assert (call.actor, call.call_id, call.until) == ("anna", "call-0001", scene.clock.wall_ms() + 60_000)
+
+
+async def test_the_message_expiry_of_mqtt_5_is_an_end_too_and_the_earlier_counts() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(expires_at=None, expiry_s=5))
+        await scene.receive(scene.request(call_id="call-0002", expiry_s=5))
+        await scene.receive(scene.request(call_id="call-0003", expiry_s=600))
+    lives = [call.until - scene.clock.wall_ms() for call in scene.api.calls]
+    assert lives == [5_000, 5_000, 60_000]
+
+
+@pytest.mark.parametrize(
+    ("end_s", "code"),
+    [(None, "INVALID_ARGUMENT"), (0, "REQUEST_EXPIRED"), (-5, "REQUEST_EXPIRED"), (3601, "INVALID_ARGUMENT")],
+)
+async def test_a_request_needs_an_end_that_is_not_past_and_not_far(end_s: int | None, code: str) -> None:
+    async with Scene().serving() as scene:
+        end = None if end_s is None else rfc3339(scene.clock.wall_ms() + end_s * 1000)
+        await scene.receive(scene.request(expires_at=end))
+    assert scene.error() == code
+    assert scene.api.effects == []
+    assert scene.channel.acknowledged == [1], "it must not come again"
+
+
+@pytest.mark.parametrize("end", ["soon", 12, "2026-11-21T20:30:00", "9999-99-99T00:00:00Z", [1]])
+async def test_an_end_that_is_no_time_is_named(end: Any) -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(expires_at=end))
+    assert scene.channel.replies[0]["error"]["details"] == {"field": "expires_at"}
+
+
+async def test_an_end_one_hour_away_is_in_order() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(expires_at=rfc3339(scene.clock.wall_ms() + 3_600_000)))
+    assert scene.channel.replies[0]["ok"]
+
+
+async def test_without_trusted_time_the_end_is_not_judged_and_the_request_lives_a_minute() -> None:
+    scene = Scene()
+    scene.clock.is_trusted = False
+    async with scene.serving():
+        await scene.receive(scene.request(expires_at="2001-01-01T00:00:00Z"))
+    assert scene.channel.replies[0]["ok"]
+    assert scene.api.calls[0].until == scene.clock.wall_ms() + 60_000
+
+
+async def test_a_request_that_grows_old_in_the_lane_has_no_effect() -> None:
+    scene = Scene()
+    scene.api.hold["get_params"] = asyncio.Event()
+    async with scene.serving():
+        await scene.receive(scene.request(request="get_params"))
+        await scene.receive(scene.request(call_id="call-0002"))
+        scene.clock.advance(61)
+        scene.api.hold["get_params"].set()
+        await settle()
+    assert scene.error() == "REQUEST_EXPIRED"
+    assert len(scene.api.effects) == 1
+
+
+async def test_a_retained_request_is_ignored() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(retain=True))
+    assert scene.channel.done == [("ack", 1)]
+    assert scene.api.effects == []
+
+
+@pytest.mark.parametrize("call_id", [None, "short", "x" * 65, "no spaces", 12345678, "call-0001\n", "a/b/c/d/e"])
+async def test_without_a_usable_id_nothing_can_be_answered_and_it_is_counted(call_id: Any) -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(call_id=call_id))
+    assert scene.channel.done == [("ack", 1)]
+    assert scene.server.tally.totals == {"a request without a usable id": 1}
+    assert scene.api.effects == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Incoming("bms/v1/gw-1/requests/anna", b"{}"),
+        Incoming("bms/v1/gw-1/requests/a b/x", b"{}"),
+        Incoming(TOPICS.request("anna", "get_health"), b""),
+        Incoming(TOPICS.request("anna", "get_health"), b"\xc1"),
+        Incoming(TOPICS.request("anna", "get_health"), b"{" * 70_000),
+    ],
+)
+async def test_what_cannot_be_read_is_counted_and_does_not_come_again(message: Incoming) -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(message)
+        await scene.receive(scene.request())
+    assert scene.server.tally.totals.total() == 1
+    assert scene.channel.acknowledged == [1, 2]
+    assert len(scene.channel.replies) == 1
+
+
+async def test_a_stranger_is_refused_and_audited() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request("mallory", "queue_command"))
+    assert scene.error() == "NOT_AUTHORIZED"
+    assert scene.channel.done[0][1].topic == "bms/v1/gw-1/replies/mallory/call-0001"
+    (entry,) = scene.audited
+    told = (entry.actor, entry.transport, entry.action, entry.outcome, entry.code)
+    assert told == ("mallory", "mqtt", "queue_command", "refused", "NOT_AUTHORIZED")
+    assert scene.api.effects == []
+
+
+async def test_a_role_that_must_sign_may_read_unsigned_but_change_nothing() -> None:
+    async with Scene(must_sign=frozenset({Role.ADMIN})).serving() as scene:
+        await scene.receive(scene.request("root", "set_params"))
+        assert scene.error() == "BAD_SIGNATURE"
+        await scene.receive(scene.request("root", "get_params", "call-0002"))
+        assert scene.channel.replies[1]["ok"]
+        await scene.receive(scene.request("anna", "queue_command", "call-0003"))
+        assert scene.channel.replies[2]["ok"]
+    assert [entry.code for entry in scene.audited] == ["BAD_SIGNATURE"]
+
+
+async def test_the_reply_goes_only_under_the_callers_own_prefix() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(response_topic="bms/v1/gw-1/replies/anna/inbox"))
+        await scene.receive(scene.request(call_id="call-0002", response_topic="bms/v1/gw-1/replies/bert/inbox"))
+        await scene.receive(scene.request(call_id="call-0003", response_topic="bms/v1/gw-1/state"))
+    topics = [message.topic for kind, message in scene.channel.done if kind == "reply"]
+    own = "bms/v1/gw-1/replies/anna/"
+    assert topics == [own + "inbox", own + "call-0002", own + "call-0003"]
+
+
+async def test_a_request_whose_reply_found_no_connection_is_not_acknowledged_and_answered_when_it_comes_again() -> None:
+    scene, second = Scene(), FakeChannel()
+    async with scene.serving(scene.channel, second):
+        scene.channel.down = True
+        request = scene.request()
+        await scene.receive(request)
+        assert scene.channel.done == []
+        await scene.receive(request, second)
+    assert second.replies[0]["result"] == {"number": 1}
+    assert second.acknowledged == [1]
+    assert len(scene.api.effects) == 1
+
+
+async def test_a_request_that_comes_again_while_it_is_answered_joins_the_answer() -> None:
+    scene, second = Scene(), FakeChannel()
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving(scene.channel, second):
+        request = scene.request(request="process_offline_queue")
+        await scene.receive(request)
+        scene.channel.down = True
+        await scene.receive(request, second)
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+    assert len(scene.api.calls) == 1
+    assert scene.channel.done == []
+    assert len(second.replies) == 1
+    assert second.acknowledged == [1]
+
+
+async def test_the_same_id_with_other_content_is_refused_while_the_first_is_answered() -> None:
+    scene = Scene()
+    scene.api.hold["get_health"] = asyncio.Event()
+    async with scene.serving():
+        await scene.receive(scene.request())
+        await scene.receive(scene.request(component_id="other"))
+        assert scene.error() == "REPLAYED"
+        assert scene.channel.acknowledged == [2]
+        scene.api.hold["get_health"].set()
+        await settle()
+    assert scene.channel.acknowledged == [2, 1]
+    assert len(scene.api.effects) == 1
+
+
+async def test_requests_of_one_actor_begin_in_order_and_those_of_another_do_not_wait() -> None:
+    scene = Scene()
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving():
+        await scene.receive(scene.request("anna", "process_offline_queue"))
+        await scene.receive(scene.request("anna", "get_health", "call-0002"))
+        await scene.receive(scene.request("bert", "get_health", "call-0003"))
+        assert [(name, request) for name, request, _ in scene.api.effects] == [
+            ("anna", "process_offline_queue"),
+            ("bert", "get_health"),
+        ]
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+    assert scene.channel.acknowledged == [3, 1, 2]
+
+
+async def test_a_slow_request_is_overtaken_by_the_next_of_its_actor() -> None:
+    scene = Scene(overtake_after_s=0)
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving():
+        await scene.receive(scene.request("anna", "process_offline_queue"))
+        await scene.receive(scene.request("anna", "get_health", "call-0002"))
+        assert scene.channel.acknowledged == [2]
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+    assert scene.channel.acknowledged == [2, 1]
+
+
+async def test_an_actor_with_many_slow_requests_is_told_to_wait_and_others_are_served() -> None:
+    scene = Scene(overtake_after_s=0)
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving():
+        for n in range(SLOW_PER_ACTOR):
+            await scene.receive(scene.request("anna", "process_offline_queue", f"slow-000{n}"))
+        await scene.receive(scene.request("anna", "get_health"))
+        assert scene.error() == "RATE_LIMITED"
+        assert scene.channel.replies[-1]["error"]["retry_after_ms"] > 0
+        await scene.receive(scene.request("bert", "get_health"))
+        assert scene.channel.replies[-1]["ok"]
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+        await scene.receive(scene.request("anna", "get_health", "call-0009"))
+        assert scene.channel.replies[-1]["ok"], "once the slow ones are done it may ask again"
+
+
+async def test_no_more_requests_are_taken_than_there_is_room_for() -> None:
+    scene = Scene()
+    scene.api.hold["get_health"] = asyncio.Event()
+    async with scene.serving():
+        for n in range(40):
+            await scene.receive(scene.request("anna", "get_health", f"call-{n:04}", qos=0))
+        assert scene.channel.incoming.qsize() == 40 - 16 - 1, "sixteen are held, one is in the hand"
+        scene.api.hold["get_health"].set()
+        for _ in range(40):
+            await settle()
+    assert len(scene.channel.replies) == 40
+
+
+async def test_a_reply_the_broker_refuses_is_counted_and_the_request_does_not_come_again() -> None:
+    async with Scene().serving() as scene:
+        scene.channel.refuses = True
+        await scene.receive(scene.request())
+    assert scene.channel.done == [("ack", 1)]
+    assert scene.server.tally.totals == {"a reply the broker refuses": 1}
