@@ -252,7 +252,7 @@ class Act:
     raises: Exception | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class FakeExecutor:
     """Devices that do as they are told. `journal`: (request_id, carrier, begin, end) of each attempt, in s.
 

@@ -88,7 +88,8 @@ class Scene:
         with suppress(asyncio.CancelledError):
             await self._running
         self._running = None
-        self.left_behind = [task for task in asyncio.all_tasks() - self._not_ours if not task.done()]
+        ours = {*self._not_ours, asyncio.current_task()}
+        self.left_behind = [task for task in asyncio.all_tasks() - ours if not task.done()]
 
     async def restart(self) -> None:
         """As a crash and a new start of the gateway: nobody has been heard yet."""

@@ -69,7 +69,8 @@ def manual(drain_id: str, component_id: str, max_operations: int, proxies: Itera
     return Errand(component_id, drain_id, max_operations, deque([component_id, *proxies]))
 
 
-def queue_processed(report: DrainReport, at: int, *, time_trusted: bool) -> Event:
-    """Return the event that tells of the end of a drain. `at`: ms since the epoch."""
+def queue_processed(errand: Errand, now: float, at: int, *, time_trusted: bool) -> Event:
+    """Return the event that tells of the end of a drain, `now` (s, monotonic) and `at` (ms since the epoch)."""
+    report = errand.report(now)
     attributes = {name: getattr(report, name) for name in DrainReport.__slots__}
-    return Event("queue_processed", report.component_id, at, attributes, time_trusted)
+    return Event("queue_processed", errand.component_id, at, attributes, time_trusted)

@@ -1,5 +1,6 @@
 """One step of a drain, in one transaction: record what ended, take what is next, or tell that all is done."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.event import Event
@@ -34,8 +35,10 @@ class Step:
     due: int | None = None
 
 
-def take_step(tx: Tx, *, now_ms: int, ended: Ended | None, terms: Terms | None, closing: Event | None) -> Step:
-    """Finish `ended`, claim by `terms` where given, and emit `closing` if nothing more was taken."""
+def take_step(
+    tx: Tx, *, now_ms: int, ended: Ended | None, terms: Terms | None, closing: Callable[[], Event] | None
+) -> Step:
+    """Finish `ended`, claim by `terms` where given, and emit what `closing` makes if nothing was taken."""
     if ended is not None:
         tx.finish(ended.operation, ended.verdict, ended.outcome, now_ms)
     operation = due = None
@@ -45,5 +48,5 @@ def take_step(tx: Tx, *, now_ms: int, ended: Ended | None, terms: Terms | None, 
         if operation is None:
             due = tx.next_due(terms.carrier, now_ms, target=terms.target, **limits)
     if operation is None and closing is not None:
-        tx.emit(closing)
+        tx.emit(closing())
     return Step(operation, due)

@@ -95,6 +95,7 @@ class Turns:
             elif over:
                 return lane.wake(now)
             elif errand.automatic:
+                lane.automatic = Errand(lane.component_id)
                 return self._rest(lane, step.due)
             else:
                 self.send(lane.errands.popleft())
@@ -134,18 +135,15 @@ class Turns:
 
     async def _step(self, lane: Lane, ended: Ended | None, terms: Terms | None, *, closing: Errand | None) -> Step:
         """Write how the last attempt ended and what comes next. `closing`: the drain that ends if nothing does."""
-        now_ms, event = self._clock.wall_ms(), None
-        if closing is not None and closing.told:
-            report = closing.report(self._clock.monotonic())
-            event = queue_processed(report, now_ms, time_trusted=self._clock.trusted())
-        if ended is None and terms is None and event is None:
+        told = closing if closing is not None and closing.told else None
+        if ended is None and terms is None and told is None:
             return Step()
         if terms is not None:
             lane.due, lane.urgent = None, False  # what is queued from here on wakes it anew
-        step = await write(self._store, partial(take_step, now_ms=now_ms, ended=ended, terms=terms, closing=event))
+        now, now_ms, trusted = self._clock.monotonic(), self._clock.wall_ms(), self._clock.trusted()
+        end = None if told is None else partial(queue_processed, told, now, now_ms, time_trusted=trusted)
+        step = await write(self._store, partial(take_step, now_ms=now_ms, ended=ended, terms=terms, closing=end))
         self.active += (step.operation is not None) - (ended is not None)
-        if step.operation is None and closing is lane.automatic:  # the next operation begins a new one
-            lane.automatic = Errand(lane.component_id)
         return step
 
     async def _attempt(self, lane: Lane, errand: Errand, operation: Operation) -> Ended:
