@@ -84,6 +84,19 @@ def _configuration() -> Iterator[None]:
         yield
     except ConfigError as why:
         raise Failure("\n".join(why.problems), CONFIG) from why
+    except BaseExceptionGroup as group:  # a task of the daemon found it out
+        found, others = group.split(ConfigError)
+        if found is None or others is not None:
+            raise
+        raise Failure("\n".join(map(str, _leaves(found))), CONFIG) from group
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 @cli.command()

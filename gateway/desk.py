@@ -124,7 +124,7 @@ class Desk:
     @asynccontextmanager
     async def progress(self, what: str) -> AsyncIterator[None]:
         """Tell on stderr that `what` takes its time, once it takes longer than a second."""
-        task = asyncio.get_running_loop().create_task(_tick(what, self.world.shown_after_s), name=f"progress: {what}")
+        task = asyncio.get_running_loop().create_task(tick(what, self.world.shown_after_s), name=f"progress: {what}")
         try:
             yield
         finally:
@@ -132,8 +132,8 @@ class Desk:
             await asyncio.wait([task])
 
 
-async def _tick(what: str, after_s: float) -> None:
-    """On a terminal: one line that counts. Elsewhere: one line."""
+async def tick(what: str, after_s: float) -> None:
+    """Say that `what` goes on. On a terminal: one line that counts. Elsewhere: one line."""
     await asyncio.sleep(after_s)
     if not sys.stderr.isatty():
         click.echo(f"{what} …", err=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from typing import Final, TextIO
 
@@ -21,8 +20,8 @@ _JOURNAL_PRIORITY: Final[Mapping[int, int]] = {
 _LIBRARIES: Final = ("can", "cantools", "aiomqtt", "asyncio")  # their details drown ours
 
 
-def configure(settings: LogSection, stream: TextIO = sys.stderr, environ: Mapping[str, str] = os.environ) -> None:
-    """Send the log of this process to `stream`, once and for all."""
+def configure(settings: LogSection, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    """Send the log of this process to `stream` (None: stderr), once and for all."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(settings, under_systemd="JOURNAL_STREAM" in environ))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)

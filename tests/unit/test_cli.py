@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway import __version__
+from gateway import __version__, daemon, logs
 from gateway.asking import Where
 from gateway.cli import cli
-from gateway.desk import World
+from gateway.desk import World, tick
+from gateway.errors import ConfigError
 
 ID = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 REQUEST = {
@@ -447,6 +449,50 @@ def test_slow_work_says_on_stderr_that_it_goes_on() -> None:
     result = run(gateway, "drain", "module-03")
     assert result.stderr == "draining module-03 …\n"
     assert result.stdout == "Accepted: drain d1.\n"
+
+
+def test_on_a_terminal_one_line_counts_the_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    async def two_turns() -> None:
+        task = asyncio.create_task(tick("draining x", after_s=0))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(two_turns())
+    assert capsys.readouterr().err.replace("\x1b[K", "") == "\rdraining x … 0 s\r"
+
+
+# --- the daemon's own no ----------------------------------------------------------------------------------------------
+
+WHOLE = '[gateway]\nid = "gw"\n[[bus]]\nname = "can0"\ninterface = "virtual"\n'
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ConfigError(["no such group"]), 78),
+        (ExceptionGroup("tasks", [ConfigError(["no such group"])]), 78),
+        (ExceptionGroup("tasks", [ExceptionGroup("inner", [ConfigError(["no such group"])])]), 78),
+        (ExceptionGroup("tasks", [ConfigError(["no such group"]), ValueError()]), 1),
+    ],
+)
+def test_what_the_daemon_finds_wrong_with_its_configuration_ends_with_78(
+    raised: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run_in_vain(settings: Any, *, scenario: Path | None) -> None:
+        raise raised
+
+    monkeypatch.setattr(daemon, "run", run_in_vain)
+    monkeypatch.setattr(logs, "configure", lambda settings: None)
+    (tmp_path / "gateway.toml").write_text(WHOLE)
+    result = run(None, "run", "--config", str(tmp_path / "gateway.toml"))
+    assert result.exit_code == code
+    assert (result.stderr == "no such group\n") == (code == 78)
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

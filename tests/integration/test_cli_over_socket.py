@@ -1,0 +1,194 @@
+"""The command line against a real daemon, over its control socket."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import cli
+
+CONFIG = """
+[gateway]
+id = "gw-test"
+state_dir = "state"
+socket = "control.sock"
+
+[[bus]]
+name = "can0"
+interface = "virtual"
+channel = "{channel}"
+
+[[component]]
+id = "pack-01"
+kind = "PACK"
+bus = "can0"
+node = 0x12
+owner = "fleet-north"
+
+[[component]]
+id = "module-01"
+kind = "MODULE"
+bus = "can0"
+node = 0xA1
+parent = "pack-01"
+owner = "fleet-north"
+
+[[component]]
+id = "module-03"
+kind = "MODULE"
+bus = "can0"
+node = 0xA3
+parent = "pack-01"
+owner = "fleet-north"
+
+[presence]
+period_ms = 200
+settle_ms = 0
+settle_jitter_ms = 0
+"""
+SCENARIO = '[[node]]\ncomponent = "pack-01"\n\n[[node]]\ncomponent = "module-01"\n'  # module-03 is never there
+UP_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("gw")
+    (made / "state").mkdir()
+    (made / "gateway.toml").write_text(CONFIG.format(channel=made.name))
+    (made / "scenario.toml").write_text(SCENARIO)
+    return made
+
+
+@pytest.fixture(scope="module")
+def socket(folder: Path) -> Iterator[Path]:
+    """A daemon whose pack-01 and module-01 are online."""
+    words = ["run", "--config", str(folder / "gateway.toml"), "--simulate", str(folder / "scenario.toml")]
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen([sys.executable, "-m", "gateway", *words], stdout=log, stderr=log)
+    try:
+        wait_until_up(folder, daemon)
+        yield folder / "control.sock"
+    finally:
+        daemon.terminate()
+        code = daemon.wait(timeout=30)
+    assert code == 0, (folder / "log").read_text()
+
+
+def wait_until_up(folder: Path, daemon: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < deadline:
+        assert daemon.poll() is None, (folder / "log").read_text()
+        result = ask(folder / "control.sock", "components", "--json")
+        if result.exit_code == 0:
+            there = {each["component_id"] for each in json.loads(result.stdout)["components"] if each["ready"]}
+            if there == {"pack-01", "module-01"}:
+                return
+        time.sleep(0.1)
+    pytest.fail((folder / "log").read_text())
+
+
+def ask(socket: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["--socket", str(socket), *words])
+
+
+def answer(socket: Path, *words: str) -> Any:
+    result = ask(socket, *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_status_and_components_tell_who_is_there(socket: Path) -> None:
+    shown = ask(socket, "status").stdout
+    assert "healthy" in shown
+    assert "none configured" in shown
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.startswith(("pack", "module"))}
+    assert "ONLINE" in lines["pack-01"]
+    assert "can0:A1" in lines["module-01"]
+    assert "UNKNOWN" in lines["module-03"]
+
+
+def test_a_command_for_one_who_is_there_is_carried_out(socket: Path) -> None:
+    done = answer(socket, "command", "write_parameter", "module-01", "id=16", "value=4180", "--wait")
+    assert done["request"]["status"] == "COMPLETED"
+    read = answer(socket, "command", "read_parameter", "module-01", "id=0x10", "--wait")
+    assert read["request"]["result"]["data"] == 4180
+
+
+def test_a_pairing_of_two_who_are_there_is_carried_out(socket: Path) -> None:
+    result = ask(socket, "pair", "pack-01", "module-01", "--priority", "HIGH", "--title", "bay 4", "--wait")
+    assert result.exit_code == 0, result.stderr
+    assert "COMPLETED" in result.stdout
+    assert "bay 4" in result.stdout
+
+
+def test_what_waits_for_an_absent_one_is_listed_in_order_and_can_be_cancelled(socket: Path) -> None:
+    low = answer(socket, "command", "identify", "module-03", "--priority", "LOW")["request"]["request_id"]
+    high = answer(socket, "command", "identify", "module-03", "--priority", "HIGH")["request"]["request_id"]
+    queue = answer(socket, "queue", "module-03")
+    assert [request["request_id"] for request in queue["requests"]] == [high, low]
+    assert queue["queue_status"]["priority_queue_size"] == 1
+    assert answer(socket, "request-status", low)["queue_position"] == 2
+    assert ask(socket, "drain", "module-03").stderr.startswith("COMPONENT_OFFLINE: ")
+    cancelled = [answer(socket, "cancel", each, "--reason", "not needed")["request"]["status"] for each in (low, high)]
+    assert cancelled == ["CANCELLED", "CANCELLED"]
+    assert ask(socket, "queue", "module-03").stdout.startswith("Nothing is waiting.")
+    ended = answer(socket, "queue", "module-03", "--status", "CANCELLED", "--limit", "1")
+    assert len(ended["requests"]) == 1
+
+
+def test_show_tells_a_component_and_its_queue(socket: Path) -> None:
+    shown = ask(socket, "show", "module-01").stdout
+    assert "fleet-north" in shown
+    assert "standard queue 0" in shown
+
+
+def test_parameters_are_shown_and_changed(socket: Path) -> None:
+    assert answer(socket, "params")["params"]["max_retry_attempts"] == 3
+    assert answer(socket, "params", "set", "max_retry_attempts=4")["params"]["max_retry_attempts"] == 4
+    refused = ask(socket, "params", "set", "max_retry_attempts=many")
+    assert refused.exit_code == 1
+    assert "INVALID_ARGUMENT: max_retry_attempts" in refused.stderr
+
+
+def test_a_repeat_with_the_same_idempotency_key_is_the_same_operation(socket: Path) -> None:
+    words = ["command", "identify", "module-03", "--idempotency-key", "once"]
+    first, second = answer(socket, *words), answer(socket, *words)
+    assert first["request"]["request_id"] == second["request"]["request_id"]
+
+
+def test_a_request_of_a_later_day_is_refused_with_its_code(socket: Path) -> None:
+    result = ask(socket, "request", "route_command")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("UNKNOWN_COMMAND: ")
+
+
+def test_check_has_nothing_to_say_about_a_database_in_use(socket: Path, folder: Path) -> None:
+    result = CliRunner().invoke(cli, ["check", "--config", str(folder / "gateway.toml")])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_run_ends_with_78_and_every_problem(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text('[gateway]\nid = "gw"\nidd = 1\n')
+    for command in ("run", "check"):
+        result = CliRunner().invoke(cli, [command, "--config", str(tmp_path / "gateway.toml")])
+        assert result.exit_code == 78
+        assert "gateway.idd: unknown key" in result.stderr
+        assert "bus: is required" in result.stderr
+
+
+def test_its_version_is_told_without_waiting_for_the_libraries() -> None:
+    script = (
+        "import sys; from gateway.cli import cli; cli(['--version'], standalone_mode=False);"
+        "print(sorted({'asyncio', 'can', 'pydantic', 'aiomqtt', 'cantools', 'tabulate', 'sqlite3'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
