@@ -1,4 +1,4 @@
-"""The command line against a real daemon, over its control socket."""
+"""The command line against a real daemon, over its control socket and over a real broker."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import cli
+from tests.integration.broker import Mosquitto
 
 CONFIG = """
 [gateway]
@@ -52,23 +53,39 @@ owner = "fleet-north"
 period_ms = 200
 settle_ms = 0
 settle_jitter_ms = 0
+
+[sync]
+broker = "{broker}"
+
+[access]
+file = "access.toml"
 """
+ACCESS = '[actors.tech-anna]\nrole = "technician"\ncomponents = ["module-01"]\n'
+
 SCENARIO = '[[node]]\ncomponent = "pack-01"\n\n[[node]]\ncomponent = "module-01"\n'  # module-03 is never there
 UP_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    mosquitto = Mosquitto(tmp_path_factory.mktemp("broker")).start()
+    yield mosquitto
+    mosquitto.stop()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, broker: Mosquitto) -> Path:
     made = tmp_path_factory.mktemp("gw")
     (made / "state").mkdir()
-    (made / "gateway.toml").write_text(CONFIG.format(channel=made.name))
+    (made / "gateway.toml").write_text(CONFIG.format(channel=made.name, broker=broker.url))
+    (made / "access.toml").write_text(ACCESS)
     (made / "scenario.toml").write_text(SCENARIO)
     return made
 
 
 @pytest.fixture(scope="module")
 def socket(folder: Path) -> Iterator[Path]:
-    """A daemon whose pack-01 and module-01 are online."""
+    """A daemon that is connected upstream, and whose pack-01 and module-01 are online."""
     words = ["run", "--config", str(folder / "gateway.toml"), "--simulate", str(folder / "scenario.toml")]
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen([sys.executable, "-m", "gateway", *words], stdout=log, stderr=log)
@@ -85,10 +102,11 @@ def wait_until_up(folder: Path, daemon: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + UP_WITHIN_S
     while time.monotonic() < deadline:
         assert daemon.poll() is None, (folder / "log").read_text()
-        result = ask(folder / "control.sock", "components", "--json")
+        result = ask(folder / "control.sock", "status", "--json")
         if result.exit_code == 0:
-            there = {each["component_id"] for each in json.loads(result.stdout)["components"] if each["ready"]}
-            if there == {"pack-01", "module-01"}:
+            status = json.loads(result.stdout)
+            there = {each["component_id"] for each in status["components"] if each["ready"]}
+            if there == {"pack-01", "module-01"} and status["upstream"]["connected"]:
                 return
         time.sleep(0.1)
     pytest.fail((folder / "log").read_text())
@@ -107,7 +125,7 @@ def answer(socket: Path, *words: str) -> Any:
 def test_status_and_components_tell_who_is_there(socket: Path) -> None:
     shown = ask(socket, "status").stdout
     assert "healthy" in shown
-    assert "none configured" in shown
+    assert "connected" in shown
     lines = {line.split()[0]: line for line in shown.splitlines() if line.startswith(("pack", "module"))}
     assert "ONLINE" in lines["pack-01"]
     assert "can0:A1" in lines["module-01"]
@@ -167,6 +185,19 @@ def test_a_request_of_a_later_day_is_refused_with_its_code(socket: Path) -> None
     result = ask(socket, "request", "route_command")
     assert result.exit_code == 1
     assert result.stderr.startswith("UNKNOWN_COMMAND: ")
+
+
+@pytest.mark.usefixtures("socket")
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_the_same_is_asked_over_mqtt_under_the_name_of_the_actor(broker: Mosquitto, protocol: str) -> None:
+    where = ["--broker", broker.url, "--gateway", "gw-test", "--actor", "tech-anna", "--protocol", protocol]
+    result = CliRunner().invoke(cli, [*where, "command", "firmware_id", "module-01", "--wait", "--json"])
+    assert result.exit_code == 0, result.stderr
+    request = json.loads(result.stdout)["request"]
+    assert (request["status"], request["creator"]) == ("COMPLETED", "tech-anna")
+    refused = CliRunner().invoke(cli, [*where, "command", "firmware_id", "module-03"])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("NOT_OWNER: ")
 
 
 def test_check_has_nothing_to_say_about_a_database_in_use(socket: Path, folder: Path) -> None:
