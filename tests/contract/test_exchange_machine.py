@@ -12,8 +12,8 @@ from gateway.bus.frames import load_codecs
 from tests.doubles_devices import JumpingLoop, LoopClock, MemoryBus
 
 NODES = st.sampled_from([1, 2])
-OPERATIONS = st.sampled_from([1, 2, 3])
-SEQUENCES = st.sampled_from([0, 7, 255])
+OPERATIONS = st.sampled_from([1, 2])
+SEQUENCES = st.sampled_from([7, 8])
 
 
 class Asked:
@@ -106,5 +106,5 @@ class ExchangeMachine(RuleBasedStateMachine):
         assert len(self.exchange._closed) <= CLOSED_KEPT
 
 
-ExchangeMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+ExchangeMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestExchangeMachine = ExchangeMachine.TestCase

@@ -423,6 +423,20 @@ def test_a_reset_that_only_promised_to_boot_has_failed() -> None:
     play(story())
 
 
+def test_a_reset_that_was_promised_is_done_as_soon_as_the_boot_is_seen() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.simulator.do("module-03", Override(5, CmdStatus.ACCEPTED, command=True))
+            began = it.clock.monotonic()
+            running = asyncio.create_task(it.execute(command("reset")))
+            await asyncio.sleep(0.2)
+            it.simulator.do("module-03", "restart")
+            assert (await running).ending is Ending.DONE
+            assert it.clock.monotonic() - began < 2.0
+
+    play(story())
+
+
 def test_a_refused_reset_is_not_waited_for() -> None:
     async def story() -> None:
         async with scene() as it:

@@ -88,6 +88,19 @@ def test_an_answer_after_the_end_is_late_and_a_second_one_is_a_double() -> None:
     play(story())
 
 
+def test_a_stray_answer_is_judged_by_the_latest_question_it_could_belong_to() -> None:
+    async def story() -> None:
+        table = Table()
+        with table.exchange.ask(PAIRING, NODE, (PairOp.BIND,), 7):
+            await table.answer(PairOp.BIND, 7)
+        with table.exchange.ask(PAIRING, NODE, (PairOp.BIND,), 7):
+            pass
+        await table.answer(PairOp.BIND, 7)
+        assert table.counts() == (0, 1, 0, 0)
+
+    play(story())
+
+
 def test_answers_that_nobody_reads_are_bounded() -> None:
     async def story() -> None:
         table = Table()
