@@ -403,6 +403,15 @@ def test_answers_may_be_replaced_some_times() -> None:
     assert [bench.bind() for _ in range(3)] == [PairStatus.BUSY, PairStatus.BUSY, PairStatus.OK]
 
 
+def test_late_answers_pile_up_to_a_limit() -> None:
+    bench = Bench()
+    bench.node.trouble.late = True
+    for sequence in range(80):
+        bench.command(1, sequence)
+    answers = [at for at, name, *_ in bench.until(5.0) if name == "CMD_RSP"]
+    assert (len(answers), answers[0]) == (64, 3.0)
+
+
 # --- the runner ------------------------------------------------------------------------------------------------------
 
 

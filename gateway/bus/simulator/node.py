@@ -24,6 +24,7 @@ FAST_AFTER_BOOT_S: Final = 5.0
 PHASE_S: Final = 0.004  # × address: 250 nodes spread over a second
 BOOT_S: Final = 0.3
 BOOT_AFTER_ANSWER_S: Final = 0.02
+OUTBOX_LIMIT: Final = 64  # answers that wait to be sent; more are not given
 GOODBYES: Final = 2  # heartbeats that declare a sleep before it begins
 UNTIL_WOKEN: Final = 0xFFFF
 CONSTANT: Final[Mapping[str, Mapping[str, int]]] = {  # raw: 80 %, 384.2 V; 3.6 V, 3.63 V, 25 °C
@@ -152,7 +153,8 @@ class Node:
 
     def _say(self, message: str, sequence: str, answer: commands.Answer, now: float) -> None:
         for delay_s, told in self.trouble.spoil(answer, sequence):
-            heapq.heappush(self._outbox, (now + delay_s, next(self._order), message, told))
+            if len(self._outbox) < OUTBOX_LIMIT:
+                heapq.heappush(self._outbox, (now + delay_s, next(self._order), message, told))
 
     # What it says ---------------------------------------------------------------------------------------------------
 
