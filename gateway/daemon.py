@@ -11,7 +11,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -90,14 +90,21 @@ class Gateway:
 class Vitals:
     """What is well and what is not: `gateway.ports.Health`."""
 
-    def __init__(self, links: Mapping[str, Link], monitors: Sequence[Monitor]) -> None:
+    def __init__(
+        self, links: Mapping[str, Link], monitors: Sequence[Monitor], exchanges: Mapping[str, Exchange]
+    ) -> None:
         self._links = links
         self._monitors = monitors
+        self._exchanges = exchanges
         self.uplink: Uplink | None = None
 
     def buses(self) -> list[dict[str, Any]]:
-        """One map a bus: what its link and its monitor count."""
-        return [{**self._links[monitor.name].stats(), **monitor.stats()} for monitor in self._monitors]
+        """One map a bus: what its link and its monitor count, and the answers its exchange has dropped."""
+        return [self._bus(monitor) for monitor in self._monitors]
+
+    def _bus(self, monitor: Monitor) -> dict[str, Any]:
+        dropped = {"answers_dropped": asdict(self._exchanges[monitor.name].counts)}
+        return {**self._links[monitor.name].stats(), **monitor.stats(), **dropped}
 
     def upstream(self) -> dict[str, Any]:
         """How the way to the broker is."""
@@ -181,7 +188,7 @@ def _compose(gateway: Gateway, recalled: Recalled) -> list[Coroutine[Any, Any, N
     )
     recorder = Recorder(store, partial(_discovered, gateway))
     gateway.monitors.extend(_monitor(gateway, recalled, bus, recorder, drain) for bus in gateway.links)
-    vitals = Vitals(gateway.links, gateway.monitors)
+    vitals = Vitals(gateway.links, gateway.monitors, exchanges)
     api = Api(
         store=store,
         registry=registry,
