@@ -50,7 +50,6 @@ from gateway.sync.uplink import Uplink
 
 log = logging.getLogger(__name__)
 
-DATABASE: Final = "gateway.db"
 WATCH_SHARE: Final = 3  # how often in a watchdog interval we look whether all is well
 SIMULATED: Final = "virtual"  # the interface whose devices live in this process
 
@@ -139,7 +138,7 @@ def _open_store(settings: Settings, clock: Clock) -> AbstractAsyncContextManager
             raise ConfigError([f"{folder}: cannot be made: {why.strerror}"]) from why
     sync = settings.sync
     return SqliteStore.open(
-        settings.gateway.state_dir / DATABASE,
+        settings.gateway.database,
         clock=clock,
         max_bytes=settings.queue.max_database_bytes,
         keep_events=KEEP_EVENTS if sync is None else sync.outbox_max_bytes // BYTES_PER_EVENT,
