@@ -294,9 +294,10 @@ class SocketcanPort:
         assert self._errors is not None
         try:
             can_id, length, data = FRAME.unpack(self._errors.recv(FRAME.size))
+        except BlockingIOError:
+            return
         except OSError as why:
-            if why.errno not in _NO_ROOM:
-                self._trouble(why)
+            self._trouble(why)
             return
         self.intake.counts.error_frames += 1
         condition = condition_told_by(can_id, data[:length])

@@ -46,6 +46,7 @@ node = {node}
 owner = "root"
 """
 
+COMMANDS = 6  # queued while a module is away
 NODES = {"pack-01": 0x12, "module-01": 0xA1, "module-02": 0xA2, "module-03": 0xA3}
 
 
@@ -171,8 +172,8 @@ def host(tmp_path_factory) -> Iterator[Host]:
     print(run("journalctl", "--no-pager", "-o", "cat", "-u", UNIT))
 
 
-def status_of(request_id: str) -> str:
-    return str(gateway("request-status", request_id)["request"]["status"])
+def with_status(status: str, component: str) -> set[str]:
+    return {request["request_id"] for request in gateway("queue", component, "--status", status)["requests"]}
 
 
 def test_all_that_send_heartbeats_are_online_upstream(host):
@@ -198,7 +199,7 @@ def test_a_silent_module_is_offline_with_evidence_and_its_pairing_is_done_once_w
 
     device.start()
     host.upstream.await_presence("module-01", "ONLINE")
-    until(lambda: status_of(queued["request_id"]) == "COMPLETED", "the pairing")
+    until(lambda: queued["request_id"] in with_status("COMPLETED", "module-01"), "the pairing")
     assert len(device.deeds("PAIRING")) == 1
     assert len(host.devices["pack-01"].deeds("PAIRING")) == 1
 
@@ -209,8 +210,8 @@ def test_a_killed_daemon_is_restarted_and_works_off_all_that_was_queued(host):
     device.stop()
     host.upstream.await_presence("module-02", "OFFLINE")
     fields = {"command_type": "identify", "target_component": "module-02"}
-    ids = []
-    for seconds in range(1, 9):
+    ids = set()
+    for seconds in range(1, COMMANDS + 1):
         reply = json.loads(
             run(
                 COMMAND,
@@ -220,21 +221,48 @@ def test_a_killed_daemon_is_restarted_and_works_off_all_that_was_queued(host):
                 *(f"{key}={value}" for key, value in fields.items()),
             )
         )
-        ids.append(reply["result"]["request"]["request_id"])
+        ids.add(reply["result"]["request"]["request_id"])
 
     for moment in range(2):
         before = host.restarts()
         run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", UNIT)
         host.await_restart(before)
         if moment == 0:
-            assert {status_of(request_id) for request_id in ids} == {"QUEUED"}
+            assert with_status("QUEUED", "module-02") == ids
             device.start()
             until(lambda: device.deeds("COMMAND"), "the first command")  # the second kill comes amid the drain
 
-    until(lambda: {status_of(request_id) for request_id in ids} == {"COMPLETED"}, "all commands")
-    assert [deed.arg0 for deed in device.deeds("COMMAND")] == list(range(1, 9))
+    until(lambda: with_status("COMPLETED", "module-02") >= ids, "all commands")
+    assert [deed.arg0 for deed in device.deeds("COMMAND")] == list(range(1, COMMANDS + 1))
     seqs = [event["seq"] for event in host.upstream.events()]
     assert sorted(set(seqs)) == list(range(min(seqs), max(seqs) + 1))
+
+
+def test_a_daemon_that_stood_still_for_four_seconds_finds_nobody_offline(host):
+    for component in NODES:
+        host.upstream.await_presence(component, "ONLINE")
+    before = host.upstream.events()[-1]["seq"]
+    pid = str(host.main_pid())
+    run("kill", "-STOP", pid)
+    time.sleep(4)
+    run("kill", "-CONT", pid)
+    time.sleep(3)  # longer than the deadline of any component
+    missed = {"component_offline", "bus_down"}
+    assert [event for event in host.upstream.events() if event["seq"] > before and event["type"] in missed] == []
+    assert {told["presence"] for told in gateway("components")["components"]} == {"ONLINE"}
+
+
+def test_an_interface_that_goes_down_is_one_event_and_all_are_back_when_it_is_up(host):
+    before = host.upstream.events()[-1]["seq"]
+    run("ip", "link", "set", "vcan0", "down")
+    for component in NODES:
+        assert host.upstream.await_presence(component, "OFFLINE")["reason"] == "bus_down"
+    run("ip", "link", "set", "vcan0", "up")
+    for component in NODES:
+        host.upstream.await_presence(component, "ONLINE")
+    types = [event["type"] for event in host.upstream.events() if event["seq"] > before]
+    assert types.count("bus_down") == 1
+    assert types.count("bus_up") == 1
 
 
 def test_a_hung_daemon_is_restarted_by_the_watchdog(host):
