@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from gateway.errors import ConfigError
-from gateway.queue.sql import MIGRATIONS, connect
+from gateway.queue.sql import MIGRATIONS, connect_as_it_lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Inspection:
 def inspect(path: Path) -> Inspection:
     """Look into the database at `path`, changing nothing. Raises ConfigError for one that is unreadable or newer."""
     try:
-        db = Database(connect(path, read_only=True))
+        db = Database(connect_as_it_lies(path))
         try:
             (version,) = db.conn.execute("PRAGMA user_version").fetchone()
             rows = {name: db[name].count for name in db.table_names()}

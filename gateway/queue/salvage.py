@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway.event import GATEWAY, Event
 from gateway.queue.rows import Row, event_row
-from gateway.queue.sql import QUERIES, connect, migrate
+from gateway.queue.sql import QUERIES, connect, connect_as_it_lies, migrate
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _copy(source: Path, target: sqlite3.Connection) -> tuple[dict[str, int], lis
     """Copy what can be read; returns the rows copied of each table, and the tables that could not be read whole."""
     rows, damaged = dict.fromkeys(TABLES, 0), []
     try:
-        db = connect(source, read_only=True)
+        db = connect_as_it_lies(source)
     except sqlite3.Error:
         return rows, list(TABLES)
     try:
@@ -88,6 +88,7 @@ def _copy(source: Path, target: sqlite3.Connection) -> tuple[dict[str, int], lis
             damaged += [] if whole else [table]
     finally:
         db.close()
+        _beside(source, "-shm").unlink(missing_ok=True)
     return rows, damaged
 
 

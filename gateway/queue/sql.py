@@ -26,23 +26,34 @@ QUERIES: Final = _named((FOLDER / "queries.sql").read_text(encoding="utf-8"))
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a database that hands no transaction out by itself. It may move between threads, one at a time."""
-    db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+    return _connect(path, "ro") if read_only else _writing(_connect(path, "rwc"))
+
+
+def connect_as_it_lies(path: Path) -> sqlite3.Connection:
+    """Open a database to look at it, leaving no file beside it that was not there."""
+    return _connect(path, "ro" if path.with_name(path.name + "-wal").exists() else "ro&immutable=1")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_MS / 1000,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
     )
+
+
+def _writing(db: sqlite3.Connection) -> sqlite3.Connection:
     try:
-        if not read_only:
-            page_size = db.execute("PRAGMA page_size").fetchone()[0]
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_size}")
-            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        page_size = db.execute("PRAGMA page_size").fetchone()[0]
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_size}")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except sqlite3.Error:
         db.close()
         raise
