@@ -22,8 +22,8 @@ from gateway.clock import SystemClock
 from gateway.settings import BusSection
 
 HEARTBEAT = 0x18FF1000
-FRAMES = 20_000
-ROUNDS = 5
+FRAMES = 30_000
+ROUNDS = 7
 BURST = 200  # what waits at once in a kernel socket
 
 
