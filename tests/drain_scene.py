@@ -138,6 +138,10 @@ class Scene:
         change = PresenceChange(component_id, "component_offline", now, Presence.OFFLINE, "heartbeat_timeout", now, now)
         await self.store.write(lambda tx: tx.record_presence([change]))
 
+    async def tells(self, event_type: str, subject: str) -> None:
+        event = Event(event_type, subject, self.clock.wall_ms())
+        await self.store.write(lambda tx: tx.emit(event))
+
     async def ask_for_drain(
         self, component_id: str, max_operations: int = 10, *, process_proxy_queue: bool = False
     ) -> DrainReport:

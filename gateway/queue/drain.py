@@ -87,7 +87,9 @@ class Drain:
             "request_queued": self._queued,
             "request_retried": self._expiry.heard,
             "params_changed": self._params_changed,
-            "component_offline": lambda event: self._attempts.went_away(event.subject),
+            "component_offline": self._went_away,
+            "component_online": self._flapped,
+            "component_restarted": self._flapped,
         }
         store.subscribe(self._committed)
 
@@ -173,6 +175,19 @@ class Drain:
         kind = request.get("request_type")
         carrier = request["proxy_component"] if kind == RequestType.PROXY else event.subject
         self._wake(carrier, urgent=kind == RequestType.EMERGENCY)
+
+    def _went_away(self, event: Event) -> None:
+        self._attempts.went_away(event.subject)
+        lane = self._lane(event.subject)
+        if lane is not None:
+            lane.doubt()
+
+    def _flapped(self, event: Event) -> None:
+        """Take one that comes and goes for ready, too: EMERGENCY work does not wait until it has calmed down."""
+        if self._lane(event.subject) is not None:
+            sighting = self._roster.sighting(event.subject)
+            if sighting.ready and sighting.flapping:
+                self.ready(event.subject, event.type == "component_restarted")
 
     def _params_changed(self, event: Event) -> None:
         self._expiry.heard(event)

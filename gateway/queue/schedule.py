@@ -24,7 +24,7 @@ class Lane:
     """One component that work is carried to. Times in s, monotonic.
 
     `due`: it wants a turn from then on; None: nothing to do. `settled`: EMERGENCY work alone before that. `held`:
-    nothing at all before that. `urgent`: EMERGENCY work may wait. `returns`: how often it came back or booted.
+    nothing at all before that. `urgent`: EMERGENCY work may wait. `doubts`: how often its `standing` was lost.
     """
 
     component_id: str
@@ -35,7 +35,7 @@ class Lane:
     urgent: bool = False
     running: bool = False
     standing: Standing = Standing.ASK
-    returns: int = 0
+    doubts: int = 0
     errands: deque[Errand] = field(default_factory=deque)
     automatic: Errand = field(init=False)
 
@@ -56,10 +56,15 @@ class Lane:
         """Leave it alone until `until`, then look again."""
         self.held = self.due = until
 
+    def doubt(self) -> None:
+        """It was away, or booted: who it is must be asked anew."""
+        self.standing = Standing.ASK
+        self.doubts += 1
+
     def returned(self, settled: float) -> None:
-        """It is back, or booted: who it is must be asked anew, and all but EMERGENCY work waits until `settled`."""
-        self.standing, self.settled, self.held = Standing.ASK, settled, 0.0
-        self.returns += 1
+        """It is back: all but EMERGENCY work waits until `settled`."""
+        self.doubt()
+        self.settled, self.held = settled, 0.0
 
 
 class Schedule:

@@ -111,10 +111,10 @@ class Turns:
         if component is not None and not component.probe:
             lane.standing = Standing.FIT
             return
-        returns = lane.returns
+        doubts = lane.doubts
         serial = await self._probe.ask(lane.component_id, self._parameters().processing_timeout_s)
         standing = None if serial is None else await self._probe.answer(lane.component_id, serial)
-        if lane.returns != returns:
+        if lane.doubts != doubts:
             return  # it was away or booted meanwhile: the answer is an old one
         if standing is not None:
             lane.standing = standing
@@ -159,6 +159,7 @@ class Turns:
             now_ms=self._clock.wall_ms(),
             max_retries=parameters.max_retry_attempts if parameters.enable_retry else 0,
         )
+        lane.urgent = lane.urgent or (operation.emergency and verdict.action is Action.RELEASE)
         errand.count(verdict.action)
         self.ends[verdict.action.value] += 1
         if verdict.action is Action.RELEASE and verdict.waits_for is None and self._is_fit(lane):
@@ -172,7 +173,7 @@ class Turns:
             return  # its return wakes it
         quiet_until = self._quiet_until(lane, sighting, now)
         if lane.standing is Standing.ASK or now < quiet_until:
-            lane.wake(quiet_until)
+            lane.wake(now if lane.urgent else quiet_until)
         if due_ms is not None:
             delay_s = (due_ms - self._clock.wall_ms()) / 1000
             lane.wake(now + (min(delay_s, RECHECK_S) if delay_s > 0 else PAUSE_S))

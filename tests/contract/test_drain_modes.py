@@ -2,9 +2,9 @@
 
 from asyncio import sleep
 
-from gateway.event import GATEWAY, Event
+from gateway.event import GATEWAY
 from gateway.settings import Parameters
-from tests.drain_scene import BY_P1, EMERGENCY, LONG, story
+from tests.drain_scene import BY_P1, EMERGENCY, LONG, M, module, story
 
 
 @story
@@ -21,6 +21,41 @@ async def test_nothing_but_an_emergency_is_sent_to_a_flapping_component_until_it
         scene.roster.flapping("m1", flaps=False)
         await sleep(6)
         assert scene.begun == ["req_1", "cmd_1"]
+
+
+@story
+async def test_an_emergency_is_not_kept_waiting_by_a_monitor_that_damps_a_flapping_component(stage):
+    async with stage.scene() as scene:
+        await scene.queue_pairing("req_1", **EMERGENCY)
+        scene.comes_back("m1")
+        await sleep(1)
+        await scene.falls_silent("m1")
+        await scene.queue_pairing("req_2", **EMERGENCY)
+        await scene.queue("cmd_1")
+        scene.roster.online("m1", flapping=True)  # and no word that it is ready
+        await scene.tells("component_online", "m1")
+        await sleep(1)
+        assert scene.begun == ["req_1", "req_2"]
+        assert len(scene.executor.asked) == 2  # it was away in between
+        scene.executor.usual = LONG
+        await scene.queue_pairing("req_3", **EMERGENCY)
+        await sleep(1)
+        scene.roster.online("m1", flapping=True)
+        await scene.tells("component_restarted", "m1")
+        await sleep(3)
+        assert scene.begun == ["req_1", "req_2", "req_3", "req_3"]
+
+
+@story
+async def test_news_of_a_component_that_is_not_flapping_changes_nothing(stage):
+    async with stage.scene([*M, module("found", 9, configured=False)]) as scene:
+        scene.comes_back("m1")
+        await sleep(1)
+        await scene.tells("component_online", "m1")
+        await scene.tells("component_online", "found")
+        await scene.tells("component_offline", "found")
+        await sleep(1)
+        assert len(scene.executor.asked) == 1
 
 
 @story
@@ -74,7 +109,7 @@ async def test_a_change_of_the_parameters_is_heard(stage):
         scene.comes_back("p1")
         await sleep(1)
         scene.parameters = Parameters()
-        await scene.store.write(lambda tx: tx.emit(Event("params_changed", GATEWAY, scene.clock.wall_ms())))
+        await scene.tells("params_changed", GATEWAY)
         await sleep(1)
         assert scene.begun == ["req_1"]
 

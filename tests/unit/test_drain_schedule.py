@@ -64,4 +64,4 @@ def test_a_return_ends_what_held_a_lane_and_what_was_known_of_it() -> None:
     lane.hold(9.0)
     lane.returned(settled=4.0)
     lane.wake(4.0)
-    assert (lane.standing, lane.due, lane.returns) == (Standing.ASK, 4.0, 1)
+    assert (lane.standing, lane.due, lane.doubts) == (Standing.ASK, 4.0, 1)
