@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from gateway.cli import cli
-from gateway.demo import stage
-from gateway.demo.story import CHAPTERS
+from gateway.cli.demo import stage
+from gateway.cli.demo.story import CHAPTERS
 
 
 @pytest.mark.timeout(240)

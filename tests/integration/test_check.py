@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.bus.frames import dbc_path
-from gateway.check import problems_of
+from gateway.cli.check import problems_of
 from gateway.queue.sql import MIGRATIONS, connect, migrate
 
 ALL_WELL = """

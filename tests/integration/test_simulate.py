@@ -16,9 +16,8 @@ import pytest
 from can_remote.server import RemoteServer
 from click.testing import CliRunner
 
-from gateway import logs
 from gateway.bus.frames import load_codecs
-from gateway.cli import cli
+from gateway.cli import cli, logs
 
 CONFIG = """
 [gateway]

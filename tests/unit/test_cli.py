@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway import __version__, daemon, logs
-from gateway.asking import Where
-from gateway.cli import cli
-from gateway.desk import World, tick
+from gateway import __version__, daemon
+from gateway.cli import cli, logs
+from gateway.cli.asking import Where
+from gateway.cli.desk import World, tick
 from gateway.errors import ConfigError
 
 ID = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV"

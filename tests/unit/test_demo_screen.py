@@ -7,9 +7,9 @@ import shutil
 import click
 import pytest
 
-from gateway.demo.screen import HERE, THERE, PlainLog, Screen, closing, headlines, outcome
-from gateway.demo.stage import Timetable
-from gateway.demo.story import ABSENT, CHAPTERS, COMPONENTS, WISHES, Story, in_order
+from gateway.cli.demo.screen import HERE, THERE, PlainLog, Screen, closing, headlines, outcome
+from gateway.cli.demo.stage import Timetable
+from gateway.cli.demo.story import ABSENT, CHAPTERS, COMPONENTS, WISHES, Story, in_order
 
 
 def event(seq: int, event_type: str, **attributes: object) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.demo.story import ABSENT, CHAPTERS, COMPONENTS, WISHES, DeedKey, Story, faults, in_order
+from gateway.cli.demo.story import ABSENT, CHAPTERS, COMPONENTS, WISHES, DeedKey, Story, faults, in_order
 
 DEEDS = [wish.deed for wish in in_order(WISHES)]
 

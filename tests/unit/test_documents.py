@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli import cli
 from gateway.settings import PresenceSection, Settings, load
-from gateway.toml_source import section_model
+from gateway.settings.toml_source import section_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONFIGURATION = (DOCS / "configuration.md").read_text()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway import logs
+from gateway.cli import logs
 from gateway.settings import LogSection
 
 log = logging.getLogger("gateway.test")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import pytest
 
-from gateway import render
+from gateway.cli import render
 
 REQUEST = {
     "request_id": "req_01ARZ3NDEKTSV4RRFFQ69G5FAV",

@@ -11,9 +11,9 @@ from typing import Final
 import aiomqtt
 import click
 
-from gateway.demo.screen import HERE, THERE, PlainLog, Screen, Show, headlines
-from gateway.demo.stage import GATEWAY_ID, HOST, Stage, Timetable, embedded_broker, free_port, stop
-from gateway.demo.story import CHAPTERS, WISHES, Story, Wish, faults
+from gateway.cli.demo.screen import HERE, THERE, PlainLog, Screen, Show, headlines
+from gateway.cli.demo.stage import GATEWAY_ID, HOST, Stage, Timetable, embedded_broker, free_port, stop
+from gateway.cli.demo.story import CHAPTERS, WISHES, Story, Wish, faults
 from gateway.errors import GatewayError
 from gateway.sync.broker import Broker
 from gateway.sync.caller import MqttCaller

@@ -4,7 +4,7 @@ import ipaddress
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from gateway.toml_source import Place, Source
+from gateway.settings.toml_source import Place, Source
 
 if TYPE_CHECKING:  # settings.py asks us
     from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from gateway.asking import (
+from gateway.cli.asking import (
     ANSWER_S,
     DEFAULT_SOCKET,
     NOBODY,

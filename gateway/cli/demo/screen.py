@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 
 import click
 
-from gateway import render
-from gateway.demo.story import CHAPTERS, COMPONENTS, Story, in_order, request_id
+from gateway.cli import render
+from gateway.cli.demo.story import CHAPTERS, COMPONENTS, Story, in_order, request_id
 
 HERE, THERE = "here", "backend"
 _KEPT: Final = 200

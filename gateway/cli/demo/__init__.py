@@ -4,6 +4,6 @@
 runs it.
 """
 
-from gateway.demo.tell import main
+from gateway.cli.demo.tell import main
 
 __all__ = ["main"]

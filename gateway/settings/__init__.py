@@ -20,13 +20,13 @@ from pydantic import (
     ValidationError,
 )
 
-from gateway import toml_source
 from gateway.access import Role
 from gateway.component import Component, ComponentKind, DrainMode, QueueMode
-from gateway.contradictions import contradictions
 from gateway.errors import ConfigError
 from gateway.ids import NAME_PATTERN
-from gateway.toml_source import Source
+from gateway.settings import toml_source
+from gateway.settings.contradictions import contradictions
+from gateway.settings.toml_source import Source
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

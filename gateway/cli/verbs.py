@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway import render
-from gateway.asking import REFUSED, WORK_S, Failure, asking, json_text, refuse, say
+from gateway.cli import render
+from gateway.cli.asking import REFUSED, WORK_S, Failure, asking, json_text, refuse, say
 
 if TYPE_CHECKING:  # it imports the libraries, for which `--help` need not wait
-    from gateway.desk import Desk
+    from gateway.cli.desk import Desk
 
 PRIORITIES: Final = ("LOW", "NORMAL", "HIGH", "CRITICAL")
 PAGE: Final = 200  # the most that one request returns

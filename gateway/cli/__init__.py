@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from gateway import __version__, verbs
-from gateway.asking import CONFIG, Failure, reach_options, remember
+from gateway import __version__
+from gateway.cli import verbs
+from gateway.cli.asking import CONFIG, Failure, reach_options, remember
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # The heavy libraries are imported by the command that needs them: `--help` answers at once, on slow boards too.
@@ -33,7 +34,8 @@ def run(config: Path, scenario: Path | None) -> None:
     """Run the daemon in the foreground; the log goes to stderr."""
     import asyncio  # noqa: PLC0415 - see above
 
-    from gateway import daemon, logs  # noqa: PLC0415
+    from gateway import daemon  # noqa: PLC0415 - see above
+    from gateway.cli import logs  # noqa: PLC0415
     from gateway.settings import load  # noqa: PLC0415
 
     with _configuration():
@@ -46,7 +48,7 @@ def run(config: Path, scenario: Path | None) -> None:
 @click.option("--config", type=_FILE, required=True, metavar="FILE")
 def check(config: Path) -> None:
     """Read everything the daemon would and list every problem with its place."""
-    from gateway.check import problems_of  # noqa: PLC0415 - see above
+    from gateway.cli.check import problems_of  # noqa: PLC0415 - see above
 
     problems = problems_of(config)
     if problems:
@@ -64,8 +66,7 @@ def simulate(scenario: Path, config: Path, bus: str | None, seconds: float | Non
     """Be the packs and modules of a scenario, on any bus that processes share."""
     import asyncio  # noqa: PLC0415 - see above
 
-    from gateway import logs  # noqa: PLC0415
-    from gateway import simulate as simulation  # noqa: PLC0415
+    from gateway.cli import logs, simulation  # noqa: PLC0415
     from gateway.settings import load  # noqa: PLC0415
 
     with _configuration():
@@ -104,7 +105,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 @click.option("--plain", is_flag=True, help="A plain log instead of a screen.")
 def demo(seconds: int, *, plain: bool) -> None:
     """Tell the main job as a story: a simulated bus, an embedded broker, the real daemon."""
-    from gateway.demo import main as tell  # noqa: PLC0415 - see above
+    from gateway.cli.demo import main as tell  # noqa: PLC0415 - see above
 
     raise SystemExit(tell(seconds, plain=plain))
 

@@ -130,7 +130,7 @@ def asking(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         where = Where(**{name: values.pop(name) for name in Where.__slots__})
         import asyncio  # noqa: PLC0415 - half of the start-up time, which `--version` and `--help` need not pay
 
-        from gateway.desk import World, serve  # noqa: PLC0415 - as above
+        from gateway.cli.desk import World, serve  # noqa: PLC0415 - as above
 
         before: Where = ctx.meta.get(__name__, Where())
         asyncio.run(serve(function, before.but(where).checked(), ctx.find_object(World) or World(), values))

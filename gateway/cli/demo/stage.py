@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.bus.simulator.journal import read_journal
-from gateway.demo.story import ABSENT, COMPONENTS, LEAD, PACK, TECHNICIAN, DeedKey
+from gateway.cli.demo.story import ABSENT, COMPONENTS, LEAD, PACK, TECHNICIAN, DeedKey
 from gateway.settings import ENV_PREFIX
 
 GATEWAY_ID: Final = "demo"
