@@ -8,6 +8,7 @@ by 5 ms, as slow flash has it, by strace in a child process.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import re
 import shutil
@@ -27,7 +28,6 @@ from litequeue import LiteQueue
 from tabulate import tabulate
 
 from gateway.clock import SystemClock
-from gateway.ids import RequestIds
 from gateway.operation import Action, Ending, Kind, Operation, Outcome, Verdict
 from gateway.ports import AuditEntry, Tx
 from gateway.queue.store import SqliteStore, open_database
@@ -35,20 +35,23 @@ from gateway.queue.transaction import Transaction
 from gateway.settings import Parameters
 
 COMPONENTS = 50
-SECONDS = 1.0  # each measurement runs for about so long
+SECONDS = 0.5  # each measurement runs for about so long,
+ROUNDS = (
+    3  # and so many times, ours and theirs in turn: the best of each counts, as neighbours on the machine only slow
+)
 DELAY_US = 5_000
 STRACE = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync,fsync")  # stops at syncs alone
 NO_BOUND = Parameters(max_requests_per_component=1_000_000, max_queue_depth=10_000_000)
 DONE = Verdict(Action.COMPLETE), Outcome(Ending.DONE, result={"result_code": 0, "data": 5})
 
 clock = SystemClock()
-ids = RequestIds()
+numbers = itertools.count()  # who asks makes the id; it is no part of the store
 
 
 def operation(component: int) -> Operation:
     now = clock.wall_ms()
     return Operation(
-        ids.new("cmd", now),
+        f"cmd_{next(numbers):026}",
         Kind.COMMAND,
         f"module-{component:02}",
         "tech-anna",
@@ -221,8 +224,19 @@ def written_bytes() -> int:
 
 
 def rates(seconds: float) -> dict[str, Any]:
-    with folder() as place:
-        return {"ours": asyncio.run(our_rates(place, seconds)), "peers": peer_rates(place, seconds)}
+    ours: dict[str, float] = {}
+    peers: dict[str, dict[str, float]] = {}
+    for _ in range(ROUNDS):
+        with folder() as place:
+            keep_best(ours, asyncio.run(our_rates(place, seconds)))
+            for figure, told in peer_rates(place, seconds).items():
+                keep_best(peers.setdefault(figure, {}), told)
+    return {"ours": ours, "peers": peers}
+
+
+def keep_best(best: dict[str, float], told: dict[str, float]) -> None:
+    for name, rate in told.items():
+        best[name] = max(rate, best.get(name, 0.0))
 
 
 def drain_figures(operations: int) -> dict[str, float]:
