@@ -6,9 +6,6 @@ not a determined attacker on the bus.
 
 import struct
 
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.cmac import CMAC
-
 from gateway.bus.frames import GATEWAY_ADDRESS
 
 
@@ -23,6 +20,9 @@ def gateway_mac(key: bytes, serial: int, challenge: int, txn_id: int) -> int:
 
 
 def _word(key: bytes, message: bytes) -> int:
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415 - 6 MiB, for keys alone
+    from cryptography.hazmat.primitives.cmac import CMAC  # noqa: PLC0415
+
     mac = CMAC(AES(key))
     mac.update(message)
     return int.from_bytes(mac.finalize()[:4], "little")
