@@ -257,6 +257,7 @@ class Track:
         step = TRANSITIONS.get((self.state, signal))
         if step is None:
             return
+        self._catch_up()  # from here on its next frame is news, whatever it says
         before, reason_before = self.presence, self.reason
         reason = self._silence() if step.reason is Reason.HEARTBEAT_TIMEOUT and self.ready else step.reason
         self.state, self.reason = step.state, reason

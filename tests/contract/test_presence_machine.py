@@ -6,7 +6,7 @@ The same frames go three ways: as bytes through the hot path, one by one into a 
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -273,4 +273,9 @@ class PresenceMachine(RuleBasedStateMachine):
 
 
 TestPresence = PresenceMachine.TestCase
-TestPresence.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+TestPresence.settings = settings(
+    max_examples=250,
+    stateful_step_count=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink the long quiet stretches would take minutes
+)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.bus.frames import load_codecs
+from gateway.bus.heartbeat import Heartbeats
 from gateway.bus.monitor import Monitor
 from gateway.bus.roster import CombinedRoster
 from gateway.bus.vitals import snake
@@ -203,6 +204,22 @@ def test_a_frame_of_the_wrong_length_is_counted_and_changes_nothing(data) -> Non
     scene = heard()
     scene.wire.deliver((CODECS["HB_MODULE"].id_for(0x10), data, scene.clock.now))
     assert (scene.presence(), scene.told(), scene.monitor.stats()["invalid"]) == ((ONLINE, None), [], 1)
+
+
+@pytest.mark.parametrize("absence", ["its own", "its bus's", "behind a bus that went down"])
+def test_a_settled_component_that_goes_on_counting_after_an_absence_returns_like_any_other(absence) -> None:
+    scene = Scene(2 if absence == "its bus's" else 1)
+    scene.heartbeats(until=60)
+    if absence == "behind a bus that went down":
+        scene.wire.tell(Condition.DOWN, scene.clock.now)
+        scene.wire.tell(Condition.UP, scene.clock.now)
+    else:
+        scene.wait(70)
+    assert scene.presence()[0] is OFFLINE
+    scene.told()
+    scene.heartbeats(until=scene.now + 2.5)
+    assert scene.presence() == (ONLINE, None)
+    assert "m0 component_online" in scene.told()
 
 
 def test_a_restart_without_a_gap_is_told_and_tells_the_drain() -> None:
@@ -600,6 +617,18 @@ def test_frames_that_are_no_heartbeats_and_batches_without_frames_are_nothing() 
     scene.monitor.receive([])
     scene.monitor.receive([(CODECS["CMD_RSP"].id_for(0x10), bytes(8), scene.clock.now), (0x123, b"", scene.clock.now)])
     assert (scene.told(), scene.monitor.stats()["strangers"]) == ([], 0)
+
+
+def test_the_heartbeats_of_a_settled_component_take_the_short_way() -> None:
+    scene = heard()
+    scene.heartbeats(until=60)
+    taken = []
+    hot_path = Heartbeats(lambda *judged: taken.append(judged), taken.append)
+    hot_path.by_id = dict(scene.monitor._heartbeats.by_id)
+    for n in range(40):
+        hot_path.read([scene.nodes["m0"].beat(scene.clock.now + n)])
+    assert taken == []
+    assert scene.monitor.sighting("m0").last_valid == scene.clock.now + 39
 
 
 async def test_the_loop_gives_its_verdicts_by_itself() -> None:

@@ -183,6 +183,10 @@ def test_one_bad_checksum_before_the_end_is_not_the_reason() -> None:
     heard().garble(3).wait(5.5).expect(OFFLINE, Reason.HEARTBEAT_TIMEOUT)
 
 
+def test_errors_before_the_last_valid_frame_are_not_the_reason() -> None:
+    heard().garble(3).heartbeat(4).garble(5).wait(7.5).expect(OFFLINE, Reason.HEARTBEAT_TIMEOUT)
+
+
 def test_a_counter_that_repeats_three_times_is_stuck_at_once() -> None:
     scene = heard().repeat(3, 4).expect(ONLINE).repeat(5).expect(OFFLINE, Reason.COUNTER_STUCK)
     assert (scene.last.rule, scene.last.counter_errors, scene.last.last_valid) == ("counter_stuck", 3, 2)
