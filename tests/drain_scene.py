@@ -129,7 +129,10 @@ class Scene:
 
     def comes_back(self, *component_ids: str, restarted: bool = False, **how: Any) -> None:
         for component_id in component_ids:
-            self.roster.online(component_id, **how)
+            if restarted and self.roster.sighting(component_id).ready:
+                self.roster.heartbeat(component_id)  # a boot so short that it was never away
+            else:
+                self.roster.online(component_id, **how)
             self.drain.ready(component_id, restarted)
 
     async def falls_silent(self, component_id: str) -> None:

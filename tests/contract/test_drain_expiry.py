@@ -10,10 +10,12 @@ from tests.drain_scene import DECLINED, LONG, story
 @story
 async def test_what_waited_too_long_expires_on_time_and_is_never_sent(stage):
     async with stage.scene() as scene:
+        await sleep(1)
         now = scene.clock.wall_ms()
         await scene.queue("cmd_2", expires_at=now + 90_000)
+        await sleep(0.1)
         await scene.queue("cmd_1", expires_at=now + 10_000)  # later, and due earlier
-        await sleep(9.9)
+        await sleep(9.8)
         assert await scene.status("cmd_1") == "QUEUED"
         await sleep(0.2)
         assert await scene.status("cmd_1") == "EXPIRED"

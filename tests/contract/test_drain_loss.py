@@ -62,6 +62,18 @@ async def test_a_reset_outlives_the_silence_it_causes(stage):
 
 
 @story
+async def test_a_reset_from_which_a_component_does_not_come_back_in_time_is_a_failure_and_not_tried_for_ever(stage):
+    async with stage.scene(parameters={"enable_retry": False}) as scene:
+        scene.executor.usual = Act(UNANSWERED.outcome, after_s=5.0)
+        await scene.queue("cmd_1", command_type="reset")
+        scene.comes_back("m1")
+        await sleep(1)
+        await scene.falls_silent("m1")
+        await sleep(5)
+        assert await scene.status("cmd_1") == "FAILED"
+
+
+@story
 async def test_an_absence_too_short_to_be_stored_in_time_loses_the_attempt_before_it_and_not_the_one_after(stage):
     async with stage.scene() as scene:
         scene.executor.usual = LONG

@@ -47,6 +47,19 @@ async def test_an_emergency_is_not_kept_waiting_by_a_monitor_that_damps_a_flappi
 
 
 @story
+async def test_one_that_was_away_is_asked_who_it_is_even_before_its_return_is_known_here(stage):
+    async with stage.scene() as scene:
+        scene.comes_back("m1")
+        await sleep(1)
+        await scene.falls_silent("m1")
+        scene.roster.online("m1", flapping=True)
+        await scene.queue_pairing("req_1", **EMERGENCY)
+        await sleep(1)
+        assert scene.begun == ["req_1"]
+        assert len(scene.executor.asked) == 2
+
+
+@story
 async def test_news_of_a_component_that_is_not_flapping_changes_nothing(stage):
     async with stage.scene([*M, module("found", 9, configured=False)]) as scene:
         scene.comes_back("m1")
