@@ -56,6 +56,7 @@ class Link:
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
         self._room = asyncio.Semaphore(WINDOW)  # paho itself does not heed the broker's receive maximum
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._by_content_type: dict[str | None, Properties] = {}
         self._closed = False
         self._paho.manual_ack_set(True)
         self._paho.max_inflight_messages_set(WINDOW)
@@ -172,7 +173,13 @@ class Link:
     def _properties(self, message: Outgoing) -> Properties | None:
         if not self._v5:
             return None
-        return _properties(PacketTypes.PUBLISH, message.content_type, message.correlation)
+        if message.correlation is not None:
+            return _properties(PacketTypes.PUBLISH, message.content_type, message.correlation)
+        known = self._by_content_type.get(message.content_type)  # making them takes as long as all else of a publish
+        if known is None:
+            known = _properties(PacketTypes.PUBLISH, message.content_type)
+            self._by_content_type[message.content_type] = known
+        return known
 
     def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._answered = True

@@ -153,9 +153,8 @@ async def test_an_orderly_stop_says_offline_and_leaves_the_last_events_and_state
         assert seqs(watcher) == [1]
     assert gateway.store.view.acknowledged == 1
     with Watcher(mosquitto.port) as late:  # retained: who comes later hears it too
-        await late.until(lambda: late.states() == ["OFFLINE"])
+        await late.until(lambda: late.states() == ["OFFLINE"] and len(late.on("/presence")) == 2)
         assert all(seen.retain for seen in late.seen)
-        assert len(late.on("/presence")) == 2
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
