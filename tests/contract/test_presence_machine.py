@@ -4,7 +4,6 @@ The same frames go three ways: as bytes through the hot path, one by one into a 
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -84,13 +83,17 @@ def in_a_row(inputs: list[Input], valid: list[Input]) -> int:
 
 
 def is_stuck(inputs: list[Input], valid: list[Input]) -> bool:
-    """Whether the last three frames with a right CRC each repeated the one before, and none of them counted."""
+    """Whether each of the last three frames with a right CRC repeated the last counter before it, and did not count."""
     frames = [each for each in inputs if each.what == "frame"]
     good = {id(frame) for frame in valid}
-    pairs = list(pairwise(frames))[-3:]
-    return len(pairs) == 3 and all(
-        a.counter == b.counter != 15 and a.boot == b.boot and id(b) not in good for a, b in pairs
-    )
+
+    def repeats(n: int) -> bool:
+        earlier = [frame for frame in frames[:n] if frame.counter < 15]
+        last = earlier[-1] if earlier else None
+        return last is not None and (last.counter, last.boot) == (frames[n].counter, frames[n].boot)
+
+    count = len(frames)
+    return count >= 3 and all(repeats(n) and id(frames[n]) not in good for n in range(count - 3, count))
 
 
 def garbled_since(inputs: list[Input], valid: list[Input]) -> int:
