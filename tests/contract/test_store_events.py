@@ -10,8 +10,8 @@ from gateway.operation import Action, Ending, Outcome, RequestType
 from gateway.ports import AuditEntry, Call, PresenceChange, Tx
 from gateway.presence import Presence
 from gateway.queue.audit import first_broken
+from gateway.queue.records import FORGET_CALLS, PRUNE_EVENTS
 from gateway.queue.sql import connect
-from gateway.queue.transaction import FORGET_CALLS, PRUNE_EVENTS
 from tests.doubles import FakeClock
 from tests.store_scene import StoreScene, scene
 

@@ -1,0 +1,157 @@
+"""What happens with every change: its event, the audit chain; and presence, calls and parameters as they are stored."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.clock import Clock
+from gateway.event import Event
+from gateway.ports import AuditEntry, Call, PresenceChange
+from gateway.queue.audit import GENESIS, audit_row
+from gateway.queue.presence_rows import Absences, told
+from gateway.queue.reader import SqlReader
+from gateway.queue.rows import decode, encode, event_row
+from gateway.queue.session import Session
+from gateway.queue.sql import QUERIES
+from gateway.queue.undo import Undo
+
+PRUNE_EVENTS: Final = 256  # at least so many at a time: a commit should not pay for each event that goes,
+PRUNE_MOST: Final = 10_000  # and at most so many: nor should one caller wait for all of them
+FORGET_CALLS: Final = 64
+
+_INSERT_EVENT, _INSERT_AUDIT = QUERIES["insert_event"], QUERIES["insert_audit"]
+
+
+class Records(SqlReader):
+    """Everything of `ports.Tx` that is about no operation, and what jobs and groups are to the writer.
+
+    `keep_events`: how many events may stay; older ones go once they are acknowledged, or where there is no upstream.
+    """
+
+    def __init__(self, db: sqlite3.Connection, clock: Clock, *, keep_events: int, upstream: bool) -> None:
+        super().__init__(db, clock)
+        self._keep_events, self._upstream = keep_events, upstream
+        self._undo = Undo()
+        self._seqs = {"event": self.last_seq(), "acknowledged": self.acknowledged_seq()}
+        self._first_seq = int(self._value(QUERIES["first_seq"]))
+        self._chain = {"head": db.execute(QUERIES["audit_head"]).fetchone() or (0, GENESIS)}
+        self._calls = 0
+        self._events: list[Event] = []
+        self._job = (0, 0)
+        self._session = Session(db)
+        self._execute = self._session.execute
+
+    # --- what the writer does -----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start a group."""
+        self._session.begin()
+
+    def start_job(self) -> None:
+        """Begin what may be undone by itself."""
+        self._session.start_job()
+        self._job = self._undo.mark(), len(self._events)
+
+    def end_job(self) -> None:
+        """Keep what the job did."""
+        self._session.end_job()
+
+    def undo_job(self) -> None:
+        """Undo what the job did, here and in the database."""
+        self._session.undo_job()
+        mark, events = self._job
+        self._undo.back(mark)
+        del self._events[events:]
+
+    def commit(self) -> list[Event]:
+        """Make the group durable; returns its events."""
+        oldest = self._prune()
+        self._session.commit()
+        self._first_seq = oldest
+        self._undo.settle()
+        events, self._events = self._events, []
+        return events
+
+    def abort(self) -> None:
+        """Undo the group."""
+        self._undo.back(0)
+        self._events.clear()
+        self._session.abort()
+
+    # --- what a job does ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> int:
+        """Store an event that goes with no other change; returns its seq."""
+        return self._store(event.type, event.subject, event.at, event.attributes, trusted=event.time_trusted)
+
+    def _store(self, kind: str, subject: str, at: int, attributes: Mapping[str, Any], *, trusted: bool = True) -> int:
+        seq = self._seqs["event"] + 1
+        event = Event(kind, subject, at, attributes, trusted and self._clock.trusted(), seq)
+        self._session.change(_INSERT_EVENT, event_row(event))
+        self._undo.put(self._seqs, "event", seq)
+        self._events.append(event)
+        return seq
+
+    def _prune(self) -> int:
+        """Drop events that are neither owed to anybody nor within the bound; returns the oldest seq left."""
+        surplus = self._seqs["event"] - self._keep_events
+        last = min(surplus, self._seqs["acknowledged"]) if self._upstream else surplus
+        if last - self._first_seq < PRUNE_EVENTS:
+            return self._first_seq
+        last = min(last, self._first_seq + PRUNE_MOST)
+        self._session.change(QUERIES["prune_events"], (last,))
+        return last + 1
+
+    def acknowledge(self, seq: int) -> None:
+        """Everything up to `seq` has reached the broker: those events may go when room is needed."""
+        reached = min(seq, self._seqs["event"])
+        if reached > self._seqs["acknowledged"]:
+            self._session.change(QUERIES["put_meta"], ("acknowledged_seq", reached))
+            self._undo.put(self._seqs, "acknowledged", reached)
+
+    def record_presence(self, changes: Sequence[PresenceChange]) -> None:
+        """Store each change in its component row, with its event. Keeps absences, and so expected_return."""
+        for change in changes:
+            row = self._execute(QUERIES["component"], (change.component_id,)).fetchone()
+            before = Absences() if row is None else Absences(row[8], tuple(decode(row[9])))
+            absences = before.after(change)
+            expected = absences.expected_return
+            self._execute(
+                QUERIES["put_component"],
+                (
+                    change.presence.value,
+                    change.reason,
+                    change.since,
+                    change.last_seen,
+                    expected,
+                    encode(dict(change.evidence)),
+                    absences.since,
+                    encode(absences.past),
+                    change.component_id,
+                ),
+            )
+            self._store(change.event, change.component_id, change.at, told(change, expected))
+
+    def learn_serial(self, component_id: str, serial: int, now_ms: int) -> None:
+        """Store the serial number a component answered with."""
+        self._execute(QUERIES["learn_serial"], (f"{serial:016X}", now_ms, component_id))
+
+    def audit(self, entry: AuditEntry, now_ms: int) -> None:
+        """Append to the audit chain."""
+        last, previous = self._chain["head"]
+        row = audit_row(previous, last + 1, now_ms, entry)
+        self._session.change(_INSERT_AUDIT, row)
+        self._undo.put(self._chain, "head", (last + 1, row[-1]))
+
+    def remember(self, call: Call, answer: Mapping[str, Any]) -> None:
+        """Keep the answer of a call with the transaction that gave it; forget, now and then, those that are over."""
+        values = (call.actor, call.call_id, call.digest, call.until, encode(dict(answer)))
+        self._session.change(QUERIES["remember"], values)
+        self._calls += 1
+        if self._calls % FORGET_CALLS == 0 and self._clock.trusted():
+            self._session.change(QUERIES["forget_calls"], (self._clock.wall_ms(),))
+
+    def set_parameters(self, values: Mapping[str, Any]) -> None:
+        """Keep parameters set at run time."""
+        for name, value in values.items():
+            self._session.change(QUERIES["put_parameter"], (name, encode(value)))
