@@ -116,9 +116,7 @@ async def test_what_keeps_us_from_connecting_is_weather(broker: Broker) -> None:
             pass
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # paho leaves the socket to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho does not close it
 async def test_a_broker_without_tls_is_not_spoken_to_over_mqtts(mosquitto: Mosquitto) -> None:
     with pytest.raises(LinkDown):
         async with connect(to(mosquitto.port, tls=True)):

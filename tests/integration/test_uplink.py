@@ -166,6 +166,7 @@ async def test_a_gateway_that_vanishes_leaves_its_will_with_its_epoch(mosquitto:
             cut(uplink)
             will = await watcher.until(lambda: [p for p in watcher.on("/state") if p["state"] == "OFFLINE"])
             assert will[0] == {"state": "OFFLINE", "epoch": 7, "session": 1, "reason": "connection_lost"}
+            assert "(r1, q1)" in mosquitto.log_text().partition("Will message specified")[2][:30], "retained"
             await watcher.until(lambda: watcher.states()[-1] == "ONLINE")
 
 
