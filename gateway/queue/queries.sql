@@ -23,23 +23,13 @@ SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
 
 -- name: pick
 -- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL
-SELECT * FROM operation AS o
-WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3 AND waits_for IS NULL
+SELECT * FROM operation AS o {index}
+WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3 AND waits_for IS NULL
     AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
     AND NOT EXISTS (
         SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
     )
 ORDER BY is_proxy, priority DESC, created_at, request_id
-LIMIT 1;
-
--- name: pick_emergency
-SELECT * FROM operation AS o INDEXED BY operation_emergency
-WHERE status = 'QUEUED' AND request_type = 'EMERGENCY' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3
-    AND waits_for IS NULL AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
-    AND NOT EXISTS (
-        SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
-    )
-ORDER BY priority DESC, created_at, request_id
 LIMIT 1;
 
 -- name: next_due
@@ -55,7 +45,7 @@ SELECT min(expires_at) FROM operation WHERE status = 'QUEUED';
 SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? ORDER BY expires_at, created_at, request_id LIMIT ?;
 
 -- name: processing
-SELECT * FROM operation WHERE status = 'PROCESSING' ORDER BY request_id;
+SELECT * FROM operation INDEXED BY operation_processing WHERE status = 'PROCESSING' ORDER BY request_id;
 
 -- name: confirming
 UPDATE operation SET progress = 'confirming' WHERE request_id = ? AND status = 'PROCESSING';

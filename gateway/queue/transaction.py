@@ -30,7 +30,10 @@ RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what i
 _INSERT_OPERATION, _CLAIM_OPERATION = QUERIES["insert_operation"], QUERIES["claim_operation"]
 _MOVE_OPERATION, _PROCESSED = QUERIES["move_operation"], QUERIES["processed"]
 _PROGRESS: Final = QUERIES["progress"]
-_PICK, _PICK_EMERGENCY = QUERIES["pick"], QUERIES["pick_emergency"]
+_PICK: Final = QUERIES["pick"].format(index="INDEXED BY operation_due", which="TRUE")
+_PICK_EMERGENCY: Final = QUERIES["pick"].format(
+    index="INDEXED BY operation_emergency", which="request_type = 'EMERGENCY'"
+)
 
 
 class Transaction(Records):

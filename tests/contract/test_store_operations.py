@@ -163,6 +163,41 @@ async def test_a_proxy_request_has_a_number_with_the_proxy_alone(told: StoreScen
     assert await told.claim("module-03") is None  # something is under way for it already
 
 
+async def test_a_proxy_request_waits_while_its_target_has_something_under_way(told: StoreScene) -> None:
+    await told.enqueue(told.command("module-03"))
+    proxied = await told.enqueue(told.pairing(request_type=RequestType.PROXY, proxy_component="pack-02"))
+    running = await told.claimed("module-03")
+    assert await told.claim("pack-02", proxy=True) is None
+    await told.finish(running)
+    assert (await told.claimed("pack-02", proxy=True)).request_id == proxied.request_id
+
+
+async def test_age_counts_and_not_the_id_where_the_clock_stepped_back(told: StoreScene) -> None:
+    await told.enqueue(told.command())
+    older = replace(told.command(), created_at=told.clock.wall_ms() - 5)
+    await told.enqueue(older)
+    assert told.events[-1].attributes["queue_position"] == 1
+    assert (await told.claimed()).request_id == older.request_id
+
+
+async def test_an_emergency_is_due_again_at_the_very_moment_of_its_retry(told: StoreScene) -> None:
+    await told.enqueue(told.pairing(request_type=RequestType.EMERGENCY))
+    later = told.clock.wall_ms() + 1000
+    await told.finish(await told.claimed(), Action.RETRY, Outcome(Ending.UNANSWERED), not_before=later)
+    told.clock.advance(0.999)
+    assert await told.claim(emergency_only=True) is None
+    told.clock.advance(0.001)
+    assert await told.claim(emergency_only=True) is not None
+
+
+async def test_an_operation_expires_at_its_very_end(told: StoreScene) -> None:
+    operation = await told.enqueue(told.command())
+    assert await told.store.write(lambda tx: tx.expire(operation.expires_at - 1, 10)) == []
+    (expired,) = await told.store.write(lambda tx: tx.expire(operation.expires_at, 10))
+    assert (expired.request_id, expired.status) == (operation.request_id, Status.EXPIRED)
+    assert told.events[-1].type == "request_expired"
+
+
 async def test_an_operation_that_is_over_is_not_claimed_unless_the_clock_may_be_wrong(told: StoreScene) -> None:
     operation = await told.enqueue(told.command())
     told.clock.set_wall(operation.expires_at)

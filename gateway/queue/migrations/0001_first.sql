@@ -63,7 +63,7 @@ CREATE TABLE operation (
 -- The order of processing: a claim reads its first entry, however many wait.
 CREATE INDEX operation_due ON operation (carrier, is_proxy, priority DESC, created_at, request_id)
     WHERE status = 'QUEUED';
-CREATE INDEX operation_emergency ON operation (carrier, priority DESC, created_at, request_id)
+CREATE INDEX operation_emergency ON operation (carrier, is_proxy, priority DESC, created_at, request_id)
     WHERE status = 'QUEUED' AND request_type = 'EMERGENCY';
 CREATE INDEX operation_expiry ON operation (expires_at) WHERE status = 'QUEUED';
 CREATE INDEX operation_proxied ON operation (target_component) WHERE status = 'QUEUED' AND is_proxy = 1;
