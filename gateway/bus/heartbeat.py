@@ -12,7 +12,7 @@ from gateway.bus.frames import FRAME_LENGTH, Codec
 from gateway.bus.wire import Frame
 from gateway.component import Component
 from gateway.presence import Finding, Policy, Reason, State
-from gateway.track import Track
+from gateway.presence.track import Track
 
 _FOLLOWING: Final = tuple(head & 0xF0 | ((head & 0xF) + 1) % e2e.COUNTER_MODULO for head in range(256))
 

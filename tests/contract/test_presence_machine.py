@@ -13,7 +13,7 @@ from gateway.bus.frames import load_codecs
 from gateway.bus.heartbeat import Heartbeats, Watch
 from gateway.component import Component, ComponentKind
 from gateway.presence import Finding, Policy, Presence, Reason, State
-from gateway.track import Track
+from gateway.presence.track import Track
 
 WINDOW = 3.5
 POLICY = Policy(declared_s=1.0, flap_changes=1_000_000)

@@ -7,8 +7,8 @@ from typing import Self
 import pytest
 
 from gateway.presence import PRESENCE, TRANSITIONS, Finding, Policy, Presence, Reason, Signal, State
+from gateway.presence.track import UNSETTLED, Track
 from gateway.settings import PresenceSection
-from gateway.track import UNSETTLED, Track
 
 ONLINE, OFFLINE, UNKNOWN = Presence.ONLINE, Presence.OFFLINE, Presence.UNKNOWN
 SECOND = Policy(declared_s=1.0)

@@ -8,7 +8,6 @@ this: while `expect` names its state and counter and its boot count is `boot`, w
 from enum import Enum
 from typing import Final
 
-from gateway.damping import FlapDamper
 from gateway.presence import (
     GOING_TO_SLEEP,
     PRESENCE,
@@ -22,7 +21,8 @@ from gateway.presence import (
     Signal,
     State,
 )
-from gateway.rhythm import PACE_WINDOW_S, Period, is_babbling
+from gateway.presence.damping import FlapDamper
+from gateway.presence.rhythm import PACE_WINDOW_S, Period, is_babbling
 
 UNSETTLED: Final = -1  # as `expect`: every frame is to be judged
 STUCK_AFTER: Final = 3  # repeats in a row

@@ -1,6 +1,6 @@
 """Presence of one component, told from its heartbeats: the words, the rules and the table of what follows what.
 
-No IO, no clock reads. `TRANSITIONS` is all of the logic between states; `gateway.track` feeds it.
+No IO, no clock reads. `TRANSITIONS` is all of the logic between states; `gateway.presence.track` feeds it.
 """
 
 from collections.abc import Mapping
