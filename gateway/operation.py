@@ -220,9 +220,9 @@ class Operation:
         """Return what the events after `request_queued` tell of it; absent values are left out."""
         told: dict[str, Any] = {
             "request_id": self.request_id,
-            "kind": self.kind.value,
+            "kind": str(self.kind),
             "component_id": self.target_component,
-            "status": self.status.value,
+            "status": str(self.status),
             "priority": self.priority.name,
             "retry_count": self.retry_count,
         }
@@ -363,7 +363,7 @@ def act(
     if action is Action.CLAIM:
         acted.started_at = now_ms
         return acted
-    acted.reached = {**operation.reached, status.value: now_ms}
+    acted.reached = {**operation.reached, str(status): now_ms}
     acted.not_before, acted.waits_for = verdict.not_before, verdict.waits_for
     acted.retry_count += action is Action.RETRY
     acted.cancellation_reason = cancellation_reason

@@ -130,7 +130,8 @@ class Records(SqlReader):
                     change.component_id,
                 ),
             )
-            self._store(change.event, change.component_id, change.at, told(change, expected))
+            if change.event is not None:
+                self._store(change.event, change.component_id, change.at, told(change, expected))
 
     def learn_serial(self, component_id: str, serial: int, now_ms: int) -> None:
         """Store the serial number a component answered with."""

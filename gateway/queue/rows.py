@@ -38,33 +38,34 @@ _DETAILS: Final = (  # with arguments and metadata, kept as one JSON map; what s
     "hold_amount",
 )
 _DETAIL_VALUES: Final = attrgetter(*_DETAILS)
+_NO_DETAILS: Final = (None,) * len(_DETAILS)
 
 
 def operation_row(operation: Operation) -> Row:
     """Return the values of `insert_operation`."""
     key = operation.idempotency_key
     request_type = operation.request_type
-    details = {
-        name: value for name, value in zip(_DETAILS, _DETAIL_VALUES(operation), strict=True) if value is not None
-    }
+    values = _DETAIL_VALUES(operation)
+    told = values != _NO_DETAILS
+    details = {name: value for name, value in zip(_DETAILS, values, strict=True) if value is not None} if told else {}
     if operation.arguments:
         details["arguments"] = operation.arguments
     if operation.metadata:
         details["metadata"] = operation.metadata
     return (
         operation.request_id,
-        operation.kind.value,
+        str(operation.kind),
         operation.target_component,
         operation.carrier,
         request_type is RequestType.PROXY,
         int(operation.priority),
-        operation.status.value,
+        str(operation.status),
         operation.created_at,
         operation.expires_at,
         operation.creator,
-        operation.delivery.value,
+        str(operation.delivery),
         operation.initiator_component,
-        None if request_type is None else request_type.value,
+        None if request_type is None else str(request_type),
         operation.command_type,
         operation.retry_count,
         operation.not_before,
@@ -87,7 +88,7 @@ def operation_row(operation: Operation) -> Row:
 def moved_row(operation: Operation) -> Row:
     """Return the values of `move_operation` for every step but a claim."""
     return (
-        operation.status.value,
+        str(operation.status),
         operation.retry_count,
         operation.not_before,
         operation.waits_for,
