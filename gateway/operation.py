@@ -149,6 +149,7 @@ class Operation:
     sequence: int | None = None  # CmdSeq or TxnId with the carrier, given with the first claim
     partner_sequence: int | None = None  # TxnId with the initiator
     bound_serial: int | None = None  # serial number of the target when this was queued, where known
+    resumes: bool = False  # it may have been carried out already: its device is asked again first, before it forgets
     progress: str | None = None  # "confirming" once a pairing may have taken effect
     started_at: int | None = None
     finished_at: int | None = None
@@ -293,10 +294,11 @@ _CONTENT: Final = (
 _VALUES: Final = attrgetter(*(each.name for each in fields(Operation)))
 
 
-def order_key(operation: Operation) -> tuple[bool, int, int, str]:
-    """Sort key of the order of processing: proxy requests last, then priority, then age, then id."""
+def order_key(operation: Operation) -> tuple[bool, bool, int, int, str]:
+    """Sort key of the order of processing: proxy requests last; what resumes first, then priority, age, id."""
     return (
         operation.request_type is RequestType.PROXY,
+        not operation.resumes,
         -operation.priority,
         operation.created_at,
         operation.request_id,
@@ -312,6 +314,9 @@ class Ending(Enum):
     UNANSWERED = "unanswered"  # no answer in time, though the device is alive
     LOST = "lost"  # the device vanished meanwhile
     NOT_STARTED = "not_started"  # no frame left: initiator away, bus down, transmit queue full
+
+
+_OPEN: Final = frozenset({Ending.LOST, Ending.UNANSWERED})  # it may have been carried out, for all we know
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +371,8 @@ def act(
     acted.reached = {**operation.reached, str(status): now_ms}
     acted.not_before, acted.waits_for = verdict.not_before, verdict.waits_for
     acted.retry_count += action is Action.RETRY
+    again = action is Action.RETRY or action is Action.RELEASE
+    acted.resumes = again and (outcome is None or outcome.ending in _OPEN)
     acted.cancellation_reason = cancellation_reason
     if status in FINAL:
         acted.finished_at = now_ms

@@ -52,12 +52,13 @@ class PresenceChange:
     """One thing the monitor noticed, to be stored as one row change and one event.
 
     `event`: component_online, component_offline, component_missing, component_restarted, component_degraded,
-    component_flapping, component_babbling or component_replaced. `presence`, `reason` are those after it. `evidence`
-    and `attributes` go into the event. Times are ms since the epoch.
+    component_flapping, component_babbling or component_replaced; None where bus_down, in the same transaction, names
+    the component. `presence`, `reason` are those after it. `evidence` and `attributes` go into the event. Times are ms
+    since the epoch.
     """
 
     component_id: str
-    event: str
+    event: str | None
     at: int
     presence: Presence
     reason: str | None

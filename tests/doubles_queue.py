@@ -121,7 +121,8 @@ class MemoryTx:
 
     def record_presence(self, changes: Sequence[PresenceChange]) -> None:
         for change in changes:
-            self.emit(Event(change.event, change.component_id, change.at))
+            if change.event is not None:
+                self.emit(Event(change.event, change.component_id, change.at))
 
     def emit(self, event: Event) -> int:
         seq = len(self.events) + 1

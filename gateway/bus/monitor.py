@@ -23,7 +23,7 @@ from gateway.bus.wire import BusEvent, Condition, Frame, Lane, Wire
 from gateway.clock import Clock
 from gateway.component import Component
 from gateway.ports import ComponentRow, Sighting
-from gateway.presence import Presence, State
+from gateway.presence import Presence, Reason, State
 from gateway.settings import PresenceSection
 
 log = logging.getLogger(__name__)
@@ -233,11 +233,12 @@ class Monitor:
         if self._health.down_since is not None:
             return
         self._health.down_since = at
-        reached = [watch for watch in self._watches.values() if watch.presence is Presence.ONLINE]
-        names = [watch.component.component_id for watch in reached]
+        online = [watch for watch in self._watches.values() if watch.presence is Presence.ONLINE]
+        found = [(watch, watch.bus_down(at)) for watch in online]
+        names = [watch.component.component_id for watch in online if watch.reason is Reason.BUS_DOWN]
         self._notices.tell("bus_down", at, {"bus_state": self._health.state, "detail": detail, "components": names})
-        for watch in reached:
-            self._notices.note(watch, watch.bus_down(at), was_usable=True)
+        for watch, findings in found:
+            self._notices.note(watch, findings, was_usable=True)
 
     def _bus_up(self, at: float) -> None:
         """Begin to wait for everybody anew; tell of it where the bus was told to be down."""

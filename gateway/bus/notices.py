@@ -8,7 +8,7 @@ from gateway.bus.heartbeat import Watch
 from gateway.clock import Clock, rfc3339
 from gateway.event import GATEWAY, Event
 from gateway.ports import PresenceChange
-from gateway.presence import Finding
+from gateway.presence import Finding, Reason
 
 Notice = PresenceChange | Event
 Sink = Callable[[Sequence[Notice]], None]
@@ -66,7 +66,7 @@ class Notices:
     def _change(self, watch: Watch, finding: Finding) -> PresenceChange:
         return PresenceChange(
             component_id=watch.component.component_id,
-            event=finding.event,
+            event=None if finding.reason is Reason.BUS_DOWN else finding.event,  # bus_down names them all
             at=self._wall_ms(finding.at),
             presence=finding.presence,
             reason=finding.reason and str(finding.reason),

@@ -9,7 +9,7 @@ from gateway.errors import Code, Refusal
 from gateway.operation import Operation, order_key
 
 Filters = tuple[str | None, str, str | None]  # component_id, queue_type, status
-_KEY_TYPES: Final = (bool, int, int, str)
+_KEY_TYPES: Final = (bool, bool, int, int, str)
 MAX_CURSOR: Final = 1024  # characters
 
 
@@ -17,6 +17,7 @@ class Position(NamedTuple):
     """The last place on a page, in the terms of the order of processing."""
 
     is_proxy: bool
+    starts: bool  # it does not resume
     negative_priority: int
     created_at: int
     request_id: str

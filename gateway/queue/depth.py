@@ -3,11 +3,11 @@
 import sqlite3
 from typing import Final
 
-from gateway.operation import Operation, RequestType
+from gateway.operation import Operation, order_key
 from gateway.queue.sql import QUERIES
 from gateway.queue.undo import Undo
 
-_Class = tuple[bool, int]  # is_proxy, -priority: classes sort as they are worked off
+_Class = tuple[bool, bool, int]  # is_proxy, not resumes, -priority: classes sort as they are worked off
 _NOTHING: Final = (0, "")
 
 
@@ -20,8 +20,9 @@ class Depths:
         self._classes: dict[str, dict[_Class, int]] = {}
         self._numbered: dict[str, int] = {}
         self._newest: dict[tuple[str, _Class], tuple[int, str]] = {}  # or later: never earlier than any that waits
-        for target, carrier, is_proxy, priority, count, numbered, newest in db.execute(QUERIES["queued_by_class"]):
-            order = (bool(is_proxy), -priority)
+        for target, carrier, *order_of, count, numbered, newest in db.execute(QUERIES["queued_by_class"]):
+            is_proxy, resumes, priority = order_of
+            order = (bool(is_proxy), not resumes, -priority)
             self._count(target, carrier, order, count, numbered)
             last = self._newest.get((carrier, order), _NOTHING)
             self._newest[carrier, order] = max(last, (newest, "\uffff"))  # above every id of that time
@@ -68,4 +69,4 @@ class Depths:
 
 
 def _order(operation: Operation) -> _Class:
-    return operation.request_type is RequestType.PROXY, -operation.priority
+    return order_key(operation)[:3]

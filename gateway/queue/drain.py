@@ -87,7 +87,8 @@ class Drain:
             "request_queued": self._queued,
             "request_retried": self._expiry.heard,
             "params_changed": self._params_changed,
-            "component_offline": self._went_away,
+            "component_offline": lambda event: self._went_away(event.subject),
+            "bus_down": self._bus_down,
             "component_online": self._flapped,
             "component_restarted": self._flapped,
         }
@@ -176,11 +177,15 @@ class Drain:
         carrier = request["proxy_component"] if kind == RequestType.PROXY else event.subject
         self._wake(carrier, urgent=kind == RequestType.EMERGENCY)
 
-    def _went_away(self, event: Event) -> None:
-        self._attempts.went_away(event.subject)
-        lane = self._lane(event.subject)
+    def _went_away(self, component_id: str) -> None:
+        self._attempts.went_away(component_id)
+        lane = self._lane(component_id)
         if lane is not None:
             lane.doubt()
+
+    def _bus_down(self, event: Event) -> None:
+        for component_id in event.attributes["components"]:
+            self._went_away(component_id)
 
     def _flapped(self, event: Event) -> None:
         """Take one that comes and goes for ready, too: EMERGENCY work does not wait until it has calmed down."""

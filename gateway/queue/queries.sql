@@ -3,15 +3,15 @@ INSERT INTO operation (
     request_id, kind, target_component, carrier, is_proxy, priority, status, created_at, expires_at, creator, delivery,
     initiator_component, request_type, command_type, retry_count, not_before, waits_for, sequence, partner_sequence,
     progress, started_at, finished_at, reached, result, last_error, cancellation_reason, idempotency_key,
-    content_digest, details
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    content_digest, details, resumes
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: claim_operation
 UPDATE operation SET status = 'PROCESSING', started_at = ?, sequence = ?, partner_sequence = ? WHERE request_id = ?;
 
 -- name: move_operation
 UPDATE operation
-SET status = ?, retry_count = ?, not_before = ?, waits_for = ?, finished_at = ?, reached = ?, result = ?,
+SET status = ?, resumes = ?, retry_count = ?, not_before = ?, waits_for = ?, finished_at = ?, reached = ?, result = ?,
     last_error = ?, cancellation_reason = ?
 WHERE request_id = ?;
 
@@ -29,7 +29,7 @@ WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND not_
     AND NOT EXISTS (
         SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
     )
-ORDER BY is_proxy, priority DESC, created_at, request_id
+ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id
 LIMIT 1;
 
 -- name: next_due
@@ -84,20 +84,24 @@ INSERT INTO component (component_id, last_processed) VALUES (?, ?)
 ON CONFLICT DO UPDATE SET last_processed = excluded.last_processed;
 
 -- name: queued_before
--- 1 carrier, 2 is_proxy, 3 priority, 4 created_at, 5 request_id
+-- 1 carrier, 2 is_proxy, 3 resumes, 4 priority, 5 created_at, 6 request_id
 SELECT
     (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy < ?2)
-    + (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND priority > ?3)
+    + (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes > ?3)
     + (
         SELECT count(*) FROM operation
-        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND priority = ?3
-            AND (created_at, request_id) < (?4, ?5)
+        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes = ?3 AND priority > ?4
+    )
+    + (
+        SELECT count(*) FROM operation
+        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes = ?3 AND priority = ?4
+            AND (created_at, request_id) < (?5, ?6)
     );
 
 -- name: queued_by_class
-SELECT target_component, carrier, is_proxy, priority, count(*), count(sequence), max(created_at)
+SELECT target_component, carrier, is_proxy, resumes, priority, count(*), count(sequence), max(created_at)
 FROM operation WHERE status = 'QUEUED'
-GROUP BY target_component, carrier, is_proxy, priority;
+GROUP BY target_component, carrier, is_proxy, resumes, priority;
 
 -- name: pending
 SELECT * FROM operation WHERE status = 'QUEUED'
@@ -119,15 +123,15 @@ SELECT * FROM operation WHERE status = ?2
 SELECT * FROM operation WHERE status = ?2 AND target_component = ?1
 
 -- name: page
--- One page of one of the four above. 1 component, 2 status or NULL, 3–6 the place after which it begins, 7 its size
+-- One page of one of the four above. 1 component, 2 status or NULL, 3–7 the place after which it begins, 8 its size
 SELECT * FROM ({source})
 WHERE (?2 IS NULL OR status = ?2) AND {queue_type}
-    AND (is_proxy, -priority, created_at, request_id) > (?3, ?4, ?5, ?6)
-ORDER BY is_proxy, priority DESC, created_at, request_id
-LIMIT ?7;
+    AND (is_proxy, NOT resumes, -priority, created_at, request_id) > (?3, ?4, ?5, ?6, ?7)
+ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id
+LIMIT ?8;
 
 -- name: pending_ids
-SELECT request_id FROM ({source}) ORDER BY is_proxy, priority DESC, created_at, request_id;
+SELECT request_id FROM ({source}) ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id;
 
 -- name: queue_sizes
 SELECT

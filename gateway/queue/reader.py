@@ -28,7 +28,7 @@ _QUEUE_TYPES: Final = {
     QueueType.PROXY: "is_proxy = 1",
     QueueType.ALL: "TRUE",
 }
-_START: Final = (-1, 0, 0, "")  # before every place
+_START: Final = (-1, 0, 0, 0, "")  # before every place
 _PENDING_IDS: Final = QUERIES["pending_ids"].format(source=QUERIES["pending_of"])
 
 
@@ -49,7 +49,8 @@ class SqlReader:
         if operation.status is not Status.QUEUED:
             return None
         is_proxy = operation.request_type is RequestType.PROXY
-        key = (operation.carrier, is_proxy, int(operation.priority), operation.created_at, operation.request_id)
+        age = (operation.created_at, operation.request_id)
+        key = (operation.carrier, is_proxy, operation.resumes, int(operation.priority), *age)
         return int(self._value(_QUEUED_BEFORE, key)) + 1
 
     def operations(

@@ -82,6 +82,7 @@ def operation_row(operation: Operation) -> Row:
         key,
         None if key is None else operation.content_digest(),
         encode(details) if details else "{}",
+        operation.resumes,
     )
 
 
@@ -89,6 +90,7 @@ def moved_row(operation: Operation) -> Row:
     """Return the values of `move_operation` for every step but a claim."""
     return (
         str(operation.status),
+        operation.resumes,
         operation.retry_count,
         operation.not_before,
         operation.waits_for,
@@ -130,6 +132,7 @@ def operation_of(row: Row) -> Operation:
         last_error=_value(row[25]),
         cancellation_reason=row[26],
         idempotency_key=row[27],
+        resumes=bool(row[30]),
         **details,
     )
 

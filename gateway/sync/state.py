@@ -15,6 +15,7 @@ from gateway.sync.topics import Topics
 from gateway.views import queue_view, serial_text, time_or_none
 
 _CHANGES_PRESENCE: Final = "component_"  # events whose type begins so
+_TAKES_ALONG: Final = "bus_down"  # one event for all that were ONLINE
 _CHANGES_QUEUE: Final = ("request_", "queue_")
 
 
@@ -41,6 +42,8 @@ class Dirty:
         for event in events:
             if event.type.startswith(_CHANGES_PRESENCE):
                 presence.add(event.subject)
+            elif event.type == _TAKES_ALONG:
+                presence.update(event.attributes.get("components", ()))
             elif event.type.startswith(_CHANGES_QUEUE):
                 queue.add(event.subject)
         return Dirty(frozenset(presence), frozenset(queue))

@@ -9,6 +9,7 @@ import pytest
 from tests.acceptance.scene import MODULES, Scene, scene
 
 KILLS = 50
+COMMANDS = 12  # queued in each life, besides a pairing
 SEED = 20261121
 
 
@@ -58,15 +59,18 @@ async def test_a_technician_may_drain_by_hand_over_mqtt_too(tmp_path: Path) -> N
 @pytest.mark.timeout(400)
 async def test_fifty_kills_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
     rng = Random(SEED)
-    async with scene(tmp_path) as at:
+    async with scene(tmp_path, more="[queue]\nmax_requests_per_component = 1000\n") as at:
         await at.until_online()
         at.broker.stop()
         waiting: set[str] = set()
         values: list[tuple[str, int]] = []
         pairings = dict.fromkeys(MODULES, 0)
         for life in range(KILLS):
+            done = len(at.simulator.journal.deeds())
             await _queue_some(at, rng, waiting, values, pairings)
-            await asyncio.sleep(rng.uniform(0.0, 0.4))
+            while len(at.simulator.journal.deeds()) == done:  # the drain of this life has begun
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(rng.uniform(0.0, 0.15))
             at.daemon.kill()
             if life == KILLS // 2:
                 at.do("module-01", "silent")  # somebody is away for a while, too
@@ -76,13 +80,15 @@ async def test_fifty_kills_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> 
         assert await at.until_ended(waiting, within_s=90) == {"request_completed": len(waiting)}
         _assert_each_exactly_once(at, values, pairings)
         at.assert_gap_free()
+        cut_off = [event["attributes"]["interrupted"] for event in at.events("gateway_started")]
+        assert sum(cut_off) >= KILLS // 5, "the kills must hit the drain, or this proves nothing"
 
 
 async def _queue_some(
     at: Scene, rng: Random, waiting: set[str], values: list[tuple[str, int]], pairings: dict[str, int]
 ) -> None:
     """Wait until somebody is there to work for, then queue a few commands and a pairing for random modules."""
-    for _ in range(5):
+    for _ in range(COMMANDS):
         name = rng.choice(list(MODULES))
         value = len(values)
         values.append((name, value))

@@ -56,19 +56,21 @@ async def test_a_stuck_counter_and_a_bad_checksum_are_found_and_named(tmp_path: 
 
 async def test_a_bus_that_falls_silent_is_one_event_about_the_bus(tmp_path: Path) -> None:
     async with scene(tmp_path, period_ms=PERIOD_MS) as at:
-        await at.until_online()
+        await at.until_known()
+        everybody = ["pack-01", *MODULES]
+        before = len(at.events())
         at.simulator.switch(on=False)
-        await at.until(lambda: len(at.events("component_offline")) == 1 + len(MODULES))
-        (down,) = at.events("bus_down")
-        assert down["attributes"]["bus"] == "can0"
-        assert {event["attributes"]["reason"] for event in at.events("component_offline")} == {"bus_down"}
-        assert {event["seq"] for event in at.events("component_offline")} == {
-            down["seq"] + n for n in range(1, 2 + len(MODULES))
-        }
+        await at.until(lambda: {at.presence(name)["reason"] for name in everybody} == {"bus_down"})
+        (down,) = at.events()[before:]
+        assert (down["type"], down["attributes"]["bus"]) == ("bus_down", "can0")
+        assert sorted(down["attributes"]["components"]) == sorted(everybody)
+        for name in everybody:
+            told = at.presence(name)
+            assert (told["presence"], told["evidence"]["bus_state"]) == ("OFFLINE", "SILENT")
+            assert told["as_of_seq"] == down["seq"]
         at.simulator.switch(on=True)
         await at.until_online()
-        assert len(at.events("bus_up")) == 1
-        assert len(at.events("bus_down")) == 1
+        assert [event["type"] for event in at.events() if event["type"].startswith("bus_")] == ["bus_down", "bus_up"]
 
 
 async def test_a_stall_of_our_own_makes_nobody_offline(tmp_path: Path) -> None:

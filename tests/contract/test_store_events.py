@@ -99,6 +99,15 @@ async def test_an_event_by_itself_gets_the_next_number(told: StoreScene) -> None
     assert await told.store.read(lambda reader: (reader.last_seq(), reader.events_after(1, 10)[0].seq)) == (2, 2)
 
 
+async def test_a_change_that_its_bus_tells_of_has_no_event_of_its_own(told: StoreScene) -> None:
+    change = PresenceChange("module-03", None, NOW, Presence.OFFLINE, "bus_down", NOW, NOW - 1000)
+    await told.store.write(lambda tx: tx.record_presence([change]))
+    row = await told.store.read(lambda reader: reader.component("module-03"))
+    assert row is not None
+    assert (row.presence, row.reason) == (Presence.OFFLINE, "bus_down")
+    assert await told.stored_events() == []
+
+
 async def test_an_event_says_whether_its_time_may_be_believed(told: StoreScene) -> None:
     told.clock.is_trusted = False
     await told.store.write(lambda tx: tx.emit(Event("gateway_started", "gateway", NOW)))

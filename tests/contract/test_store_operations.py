@@ -271,6 +271,20 @@ async def test_a_refusal_that_the_job_catches_leaves_the_rest_of_it_standing(tol
     assert await refused(one_more) is Code.QUEUE_FULL
 
 
+async def test_what_a_restart_cut_off_is_asked_again_before_its_device_forgets(tmp_path: Path) -> None:
+    async with scene(tmp_path / "queue.db") as told:
+        await told.enqueue(told.command(priority=Priority.LOW))
+        cut_off = await told.claimed()
+    async with scene(tmp_path / "queue.db") as told:
+        await told.store.write(lambda tx: tx.recover(told.clock.wall_ms()))
+        await told.enqueue(told.command(priority=Priority.CRITICAL))
+        listed = (await told.page()).operations
+        assert listed[0].request_id == cut_off.request_id
+        assert await told.store.read(lambda reader: reader.queue_position(listed[1])) == 2
+        resumed = await told.claimed()
+        assert (resumed.request_id, resumed.sequence) == (cut_off.request_id, cut_off.sequence)
+
+
 async def test_a_restart_finds_what_was_under_way(tmp_path: Path) -> None:
     async with scene(tmp_path / "queue.db") as told:
         await told.enqueue(told.command("module-01"))

@@ -149,8 +149,9 @@ def test_only_a_proxy_request_is_carried_by_its_proxy() -> None:
     assert pairing(request_type=RequestType.STANDARD, proxy_component="pack-02").carrier == "module-03"
 
 
-def test_the_order_is_proxies_last_then_priority_then_age_then_id() -> None:
+def test_the_order_is_proxies_last_then_what_resumes_then_priority_then_age_then_id() -> None:
     expected = [
+        replace(command(priority=Priority.LOW, resumes=True), created_at=NOW + 9),
         replace(command(priority=Priority.CRITICAL), created_at=NOW + 9),
         replace(command(priority=Priority.HIGH), created_at=NOW),
         replace(command(priority=Priority.HIGH), created_at=NOW + 1, request_id="cmd_1"),
@@ -158,7 +159,7 @@ def test_the_order_is_proxies_last_then_priority_then_age_then_id() -> None:
         replace(command(priority=Priority.LOW), created_at=NOW - 9),
         pairing(request_type=RequestType.PROXY, priority=Priority.CRITICAL),
     ]
-    shuffled = [expected[n] for n in (3, 5, 0, 4, 2, 1)]
+    shuffled = [expected[n] for n in (3, 5, 0, 6, 4, 2, 1)]
     assert sorted(shuffled, key=order_key) == expected
 
 
@@ -174,6 +175,26 @@ def test_completing_keeps_the_result_and_forgets_the_last_error() -> None:
     done = act(before, Verdict(Action.COMPLETE), NOW + 5, outcome=Outcome(Ending.DONE, result={"result_code": 0}))
     assert (done.status, done.result, done.last_error) == (Status.COMPLETED, {"result_code": 0}, None)
     assert (done.finished_at, done.reached) == (NOW + 5, {"COMPLETED": NOW + 5})
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "resumes"),
+    [
+        (Action.RELEASE, None, True),  # a restart cut it off
+        (Action.RELEASE, Outcome(Ending.LOST), True),
+        (Action.RETRY, Outcome(Ending.UNANSWERED), True),
+        (Action.RETRY, Outcome(Ending.DECLINED), False),
+        (Action.RELEASE, Outcome(Ending.NOT_STARTED), False),
+        (Action.COMPLETE, Outcome(Ending.DONE), False),
+    ],
+)
+def test_what_may_have_been_carried_out_already_resumes(action: Action, outcome: Outcome | None, resumes: bool) -> None:
+    before = command(status=Status.PROCESSING, resumes=True)
+    assert act(before, Verdict(action), NOW, outcome=outcome).resumes is resumes
+
+
+def test_a_dead_letter_that_is_tried_again_does_not_resume() -> None:
+    assert not act(command(status=Status.ABANDONED), Verdict(Action.REQUEUE), NOW).resumes
 
 
 def test_a_retry_counts_and_a_release_does_not() -> None:

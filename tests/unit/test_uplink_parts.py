@@ -44,6 +44,11 @@ def test_each_event_makes_stale_what_it_changes(event_type: str) -> None:
     assert dirty.queue == ({"m"} if event_type.startswith(("request_", "queue_")) else set())
 
 
+def test_a_bus_that_goes_down_makes_the_presence_of_all_it_takes_along_stale() -> None:
+    down = Event("bus_down", "gateway", 0, {"bus": "can0", "components": ["m1", "m2"]})
+    assert Dirty().after([down]) == Dirty(presence=frozenset({"m1", "m2"}))
+
+
 def test_presence_and_queue_say_all_they_know_and_as_of_when() -> None:
     store = MemoryStore()
     store.see("m", Presence.OFFLINE, last_seen=1_790_000_000_500)

@@ -57,13 +57,14 @@ CREATE TABLE operation (
     cancellation_reason TEXT,
     idempotency_key TEXT,
     content_digest BLOB,  -- of what was asked; only beside an idempotency_key
-    details TEXT NOT NULL  -- JSON: what the caller said and no query asks for
+    details TEXT NOT NULL,  -- JSON: what the caller said and no query asks for
+    resumes INTEGER NOT NULL  -- 1: it may have been carried out already; goes first, before its device forgets
 ) STRICT;
 
 -- The order of processing: a claim reads its first entry, however many wait.
-CREATE INDEX operation_due ON operation (carrier, is_proxy, priority DESC, created_at, request_id)
+CREATE INDEX operation_due ON operation (carrier, is_proxy, resumes DESC, priority DESC, created_at, request_id)
     WHERE status = 'QUEUED';
-CREATE INDEX operation_emergency ON operation (carrier, is_proxy, priority DESC, created_at, request_id)
+CREATE INDEX operation_emergency ON operation (carrier, is_proxy, resumes DESC, priority DESC, created_at, request_id)
     WHERE status = 'QUEUED' AND request_type = 'EMERGENCY';
 CREATE INDEX operation_expiry ON operation (expires_at) WHERE status = 'QUEUED';
 CREATE INDEX operation_proxied ON operation (target_component) WHERE status = 'QUEUED' AND is_proxy = 1;
