@@ -205,6 +205,19 @@ async def test_a_component_is_expected_back_after_its_usual_absence(told: StoreS
     assert "expected_return" not in told.events[-1].attributes
 
 
+async def test_an_absence_lasts_from_its_first_reason_to_the_return(told: StoreScene) -> None:
+    for n in range(3):
+        away = NOW + n * 100_000
+        await record(told, change(Presence.OFFLINE, away, reason="heartbeat_timeout"))
+        await record(told, change(Presence.OFFLINE, away + 7_000, reason="bus_down"))
+        await record(told, change(Presence.UNKNOWN, away + 8_000, reason="missing"))
+        await record(told, change(Presence.ONLINE, away + 10_000))
+    await record(told, change(Presence.OFFLINE, NOW + 900_000))
+    row = await told.store.read(lambda reader: reader.component("module-03"))
+    assert row is not None
+    assert row.expected_return == NOW + 910_000
+
+
 async def test_a_serial_number_of_64_bits_is_kept_beside_the_presence(told: StoreScene) -> None:
     await told.store.write(lambda tx: tx.learn_serial("module-03", (1 << 64) - 2, NOW))
     await told.store.write(lambda tx: tx.record_presence([change(Presence.UNKNOWN, NOW)]))

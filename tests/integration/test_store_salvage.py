@@ -137,12 +137,14 @@ async def test_a_power_cut_during_the_salvage_loses_nothing_more(
 
 
 async def test_the_log_of_the_damaged_database_is_never_played_into_the_new_one(tmp_path: Path) -> None:
-    path = tmp_path / "queue.db"
+    path, log = tmp_path / "queue.db", tmp_path / "queue.db-wal"
     async with scene(path) as told:
+        await fill(told, 30)
+        stale = log.read_bytes()  # whole and valid, of another database
+    async with scene(tmp_path / "new.db") as told:
         await fill(told, 5)
-    path.rename(tmp_path / "queue.db.salvaged")  # complete, but the old files had not gone yet
-    path.write_bytes(b"\xff" * 8192)
-    (tmp_path / "queue.db-wal").write_bytes(b"\xff" * 8192)
+    (tmp_path / "new.db").rename(tmp_path / "queue.db.salvaged")  # complete, but the old files had not gone yet
+    log.write_bytes(stale)
     async with scene(path, told.clock) as told:
         assert len(await told.statuses()) == 5
 
