@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MisuseError
+from gateway.event import EVENT_TYPES
 from gateway.ids import NAME_PATTERN
 from gateway.sync.topics import CHANNELS, VERSION, Topics
 
@@ -19,6 +20,13 @@ def test_the_documentation_shows_the_topics_there_are() -> None:
     told = {(pattern, direction, int(qos), retained == "yes") for pattern, direction, qos, retained in rows}
     assert told == {(each.pattern, each.direction, each.qos, each.retained) for each in CHANNELS}
     assert f"`{VERSION}/{{gateway_id}}`" in text
+
+
+def test_the_documentation_tells_of_every_event_there_is() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mqtt-protocol.md").read_text()
+    table = text.partition("| type | subject | attributes |")[2].partition("\n\n")[0]
+    named = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    assert sorted(name for names in named for name in names) == sorted(EVENT_TYPES)
 
 
 @pytest.mark.parametrize(
