@@ -18,9 +18,8 @@ from gateway.ids import RequestIds
 from gateway.operation import FINAL, Ending, Kind, Operation, Outcome, QueueType
 from gateway.ports import Attempt, CommandSpec, Sighting, Tx
 from gateway.presence import Presence
-from gateway.queue import writer
 from gateway.queue.drain import Drain
-from gateway.queue.store import SqliteStore
+from gateway.queue.store import SqliteStore, writer
 from gateway.settings import Parameters, PresenceSection
 
 OPERATIONS = 4_000

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 
 import can
 
-from gateway.bus.adapter import AdapterPort
-from gateway.bus.kernel import prepare
 from gateway.bus.link import Link
+from gateway.bus.link.adapter import AdapterPort
+from gateway.bus.link.kernel import prepare
 from gateway.bus.wire import EXTENDED, Filter, Frame, Lane
 from gateway.clock import SystemClock
 from gateway.settings import BusSection

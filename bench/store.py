@@ -31,7 +31,7 @@ from gateway.clock import SystemClock
 from gateway.operation import Action, Ending, Kind, Operation, Outcome, Verdict
 from gateway.ports import AuditEntry, Tx
 from gateway.queue.store import SqliteStore, open_database
-from gateway.queue.transaction import Transaction
+from gateway.queue.store.transaction import Transaction
 from gateway.settings import Parameters
 
 COMPONENTS = 50

@@ -21,11 +21,11 @@ from gateway.access import Role
 from gateway.api import Api, Tuning
 from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
-from gateway.bus.executor import BusExecutor
+from gateway.bus.exchange.executor import BusExecutor
 from gateway.bus.frames import load_codecs
 from gateway.bus.link import Link
 from gateway.bus.monitor import Monitor
-from gateway.bus.roster import CombinedRoster
+from gateway.bus.monitor.roster import CombinedRoster
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.runner import Simulator
 from gateway.bus.simulator.scenario import load_scenario

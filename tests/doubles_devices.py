@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
-from gateway.bus.executor import BusExecutor
+from gateway.bus.exchange.executor import BusExecutor
 from gateway.bus.frames import load_codecs
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.plan import NodePlan, Ward

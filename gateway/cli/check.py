@@ -15,7 +15,7 @@ from can.interfaces import BACKENDS
 from gateway.bus.commands import Catalogue
 from gateway.bus.frames import load_codecs
 from gateway.errors import ConfigError
-from gateway.queue.sql import MIGRATIONS, connect
+from gateway.queue.store.sql import MIGRATIONS, connect
 from gateway.settings import Survey, examine
 from gateway.sync.access import load_access
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.bus.frames import load_codecs
-from gateway.bus.heartbeat import Heartbeats, Watch
+from gateway.bus.monitor.heartbeat import Heartbeats, Watch
 from gateway.component import Component, ComponentKind
 from gateway.presence import Finding, Policy, Presence, Reason, State
 from gateway.presence.track import Track

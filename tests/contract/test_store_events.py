@@ -9,9 +9,9 @@ from gateway.event import Event
 from gateway.operation import Action, Ending, Outcome, RequestType
 from gateway.ports import AuditEntry, Call, PresenceChange, Tx
 from gateway.presence import Presence
-from gateway.queue.audit import first_broken
-from gateway.queue.records import FORGET_CALLS, PRUNE_EVENTS
-from gateway.queue.sql import connect
+from gateway.queue.store.audit import first_broken
+from gateway.queue.store.records import FORGET_CALLS, PRUNE_EVENTS
+from gateway.queue.store.sql import connect
 from tests.doubles import FakeClock
 from tests.store_scene import StoreScene, scene
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.bus.frames import dbc_path
 from gateway.cli.check import problems_of
-from gateway.queue.sql import MIGRATIONS, connect, migrate
+from gateway.queue.store.sql import MIGRATIONS, connect, migrate
 
 ALL_WELL = """
 [gateway]

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
-from gateway.bus.executor import BusExecutor
+from gateway.bus.exchange.executor import BusExecutor
 from gateway.bus.link import Link
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.runner import Simulator

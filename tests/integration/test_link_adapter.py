@@ -14,9 +14,8 @@ import can
 import pytest
 from can_remote.server import RemoteServer
 
-from gateway.bus import adapter
-from gateway.bus.adapter import AdapterPort
-from gateway.bus.link import Link
+from gateway.bus.link import Link, adapter
+from gateway.bus.link.adapter import AdapterPort
 from gateway.bus.wire import ERROR_FRAME, EXTENDED, Condition, Lane
 from gateway.errors import LinkDown
 from gateway.settings import BusSection

@@ -10,10 +10,9 @@ import time
 
 import pytest
 
-from gateway.bus import kernel
-from gateway.bus.kernel import LaneReader, SocketcanPort, prepare
-from gateway.bus.link import Link
-from gateway.bus.recvmmsg import FRAME, Batches
+from gateway.bus.link import Link, kernel
+from gateway.bus.link.kernel import LaneReader, SocketcanPort, prepare
+from gateway.bus.link.recvmmsg import FRAME, Batches
 from gateway.bus.wire import EXTENDED, Condition, Filter, Lane
 from gateway.errors import LinkDown
 from gateway.settings import BusSection

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.operation import Status
-from gateway.queue.audit import first_broken
-from gateway.queue.sql import connect
+from gateway.queue.store.audit import first_broken
+from gateway.queue.store.sql import connect
 from tests.store_scene import scene
 
 SEED = 7

@@ -10,9 +10,9 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.event import Event
 from gateway.ports import AuditEntry, Tx
-from gateway.queue import salvage
-from gateway.queue.inspection import database_version, inspect
-from gateway.queue.sql import MIGRATIONS, connect, migrate
+from gateway.queue.store import damage
+from gateway.queue.store.inspection import database_version, inspect
+from gateway.queue.store.sql import MIGRATIONS, connect, migrate
 from tests.store_scene import StoreScene, scene
 
 NOW = 1_790_000_000_000
@@ -126,7 +126,7 @@ async def test_a_power_cut_during_the_salvage_loses_nothing_more(
         raise PowerCutError
 
     with monkeypatch.context() as patched:
-        patched.setattr(salvage, step, cut)
+        patched.setattr(damage, step, cut)
         with pytest.raises(PowerCutError):
             async with scene(path, told.clock):
                 pass

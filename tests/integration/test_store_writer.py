@@ -14,9 +14,8 @@ from gateway.errors import Code, MisuseError, Refusal
 from gateway.event import Event
 from gateway.operation import Operation, RequestType
 from gateway.ports import Tx
-from gateway.queue import writer
-from gateway.queue.sql import WAL_BYTES
-from gateway.queue.store import SqliteStore
+from gateway.queue.store import SqliteStore, writer
+from gateway.queue.store.sql import WAL_BYTES
 from gateway.settings import Parameters
 from tests.doubles import FakeClock
 from tests.store_scene import PARAMETERS, StoreScene, scene

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.bus import commands
 from gateway.bus.commands import Catalogue
-from gateway.bus.protocol import CmdStatus, PairOp, PairStatus, ResultCode
+from gateway.bus.exchange.protocol import CmdStatus, PairOp, PairStatus, ResultCode
 from gateway.bus.simulator import commands as device_commands
 from gateway.bus.simulator.commands import answer
 from gateway.bus.simulator.trouble import Override

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.errors import CODES, Code, ErrorClass, Refusal
 from gateway.operation import Action
-from gateway.queue.manual import LIMIT, ManualDrains
+from gateway.queue.drain.manual import LIMIT, ManualDrains
 from tests.doubles import FakeClock
 
 

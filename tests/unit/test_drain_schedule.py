@@ -1,6 +1,6 @@
 """Whose turn it is."""
 
-from gateway.queue.schedule import PER_BUS, Lane, Schedule, Standing
+from gateway.queue.drain.schedule import PER_BUS, Lane, Schedule, Standing
 
 
 def waiting(schedule: Schedule, component_id: str, since: float, bus: str = "can0") -> Lane:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gateway.bus.exchange import COMMANDING, INBOX_LIMIT, PAIRING, Exchange
+from gateway.bus.exchange.protocol import PairOp
 from gateway.bus.frames import load_codecs
-from gateway.bus.protocol import PairOp
 from gateway.errors import MisuseError
 from tests.doubles_devices import LoopClock, MemoryBus, MemoryWire, play
 

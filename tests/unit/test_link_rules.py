@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bus.conditions import condition_told_by
-from gateway.bus.filters import MOST, matches, merge, pack
 from gateway.bus.link import retry_wait_s
+from gateway.bus.link.conditions import condition_told_by
+from gateway.bus.link.filters import MOST, matches, merge, pack
 from gateway.bus.wire import ERROR_FRAME, EXTENDED, Condition, Filter
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.bus.frames import load_codecs
-from gateway.bus.heartbeat import Heartbeats
 from gateway.bus.monitor import Monitor
-from gateway.bus.roster import CombinedRoster
-from gateway.bus.vitals import snake
+from gateway.bus.monitor.heartbeat import Heartbeats
+from gateway.bus.monitor.roster import CombinedRoster
+from gateway.bus.monitor.vitals import snake
 from gateway.bus.wire import Condition
 from gateway.clock import SystemClock, rfc3339
 from gateway.component import Component, ComponentKind

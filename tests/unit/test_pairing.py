@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.bus.exchange.protocol import DECLINED_PAIR_STATUS, PATIENCE, PairOp, PairStatus, Patience
 from gateway.bus.frames import load_codecs
-from gateway.bus.protocol import DECLINED_PAIR_STATUS, PATIENCE, PairOp, PairStatus, Patience
 from gateway.bus.simulator.trouble import Override
 from gateway.errors import Code, Refusal
 from gateway.operation import Ending, RequestType

@@ -2,7 +2,7 @@
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from gateway.bus import proof
+from gateway.bus.exchange import proof
 
 KEY = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")  # the key of RFC 4493's examples
 SERIAL, CHALLENGE, TXN_ID = 0x00A3_0000_1234_5678, 0xCAFE_F00D, 0x2A

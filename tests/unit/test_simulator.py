@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.bus import proof
+from gateway.bus.exchange import proof
+from gateway.bus.exchange.protocol import AUTHENTICATED, NO_MAC, CmdStatus, PairOp, PairStatus, ResultCode
 from gateway.bus.frames import load_codecs
-from gateway.bus.protocol import AUTHENTICATED, NO_MAC, CmdStatus, PairOp, PairStatus, ResultCode
 from gateway.bus.simulator.journal import Journal, read_journal
 from gateway.bus.simulator.node import Node
 from gateway.bus.simulator.plan import NodePlan, Ward

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.bus.protocol import CmdStatus, PairOp
+from gateway.bus.exchange.protocol import CmdStatus, PairOp
 from gateway.bus.simulator.scenario import BusDo, Do, Scenario, Step, load_scenario
 from gateway.bus.simulator.trouble import Override
 from gateway.component import ComponentKind

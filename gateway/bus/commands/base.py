@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.bus.device import Device
+from gateway.bus.exchange.device import Device
 from gateway.component import ComponentKind
 from gateway.operation import Outcome
 from gateway.ports import CommandSpec

@@ -3,8 +3,8 @@
 from typing import Final
 
 from gateway.bus.commands.base import Command, NoArguments, service
-from gateway.bus.device import Device
-from gateway.bus.protocol import Contactor, unanswered
+from gateway.bus.exchange.device import Device
+from gateway.bus.exchange.protocol import Contactor, unanswered
 from gateway.errors import Code
 from gateway.operation import Ending, Outcome
 

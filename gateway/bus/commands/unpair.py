@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from gateway.bus.commands.base import Arguments, Command, service
-from gateway.bus.device import Device
-from gateway.bus.protocol import LOW_WORD, PairOp
+from gateway.bus.exchange.device import Device
+from gateway.bus.exchange.protocol import LOW_WORD, PairOp
 from gateway.operation import Ending, Outcome
 
 

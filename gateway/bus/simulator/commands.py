@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.bus.protocol import CmdStatus, ResultCode
+from gateway.bus.exchange.protocol import CmdStatus, ResultCode
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.pairing import FIRMWARE_VERSION
 from gateway.bus.simulator.plan import NodePlan

@@ -8,8 +8,8 @@ from itertools import count
 from typing import Final
 
 from gateway.bus import e2e
+from gateway.bus.exchange.protocol import PairState
 from gateway.bus.frames import Codec
-from gateway.bus.protocol import PairState
 from gateway.bus.simulator import commands
 from gateway.bus.simulator.commands import CommandSide
 from gateway.bus.simulator.journal import Journal

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.bus import proof
-from gateway.bus.protocol import (
+from gateway.bus.exchange import proof
+from gateway.bus.exchange.protocol import (
     AUTHENTICATED,
     LOW_WORD,
     DiscoverScope,

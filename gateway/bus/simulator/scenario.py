@@ -11,7 +11,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from gateway.bus.protocol import CmdStatus, PairOp
+from gateway.bus.exchange.protocol import CmdStatus, PairOp
 from gateway.bus.simulator.plan import NodePlan, Ward
 from gateway.bus.simulator.trouble import Override
 from gateway.component import Component, ComponentKind

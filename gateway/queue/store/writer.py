@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from gateway.errors import Code, MisuseError, Refusal
 from gateway.event import Event
 from gateway.ports import Tx
-from gateway.queue.transaction import Transaction
+from gateway.queue.store.transaction import Transaction
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 
 import can
 
-from gateway.bus.conditions import condition_told_by
-from gateway.bus.intake import Intake, Lost
-from gateway.bus.sender import Sender
+from gateway.bus.link.conditions import condition_told_by
+from gateway.bus.link.intake import Intake, Lost
+from gateway.bus.link.sender import Sender
 from gateway.bus.wire import ERROR_FRAME, EXTENDED, EXTENDED_MASK, Condition, Frame
 from gateway.errors import LinkDown
 

@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.errors import Code, Refusal
 from gateway.ids import RequestIds
 from gateway.ports import DrainReport
-from gateway.queue.errand import Errand, manual
+from gateway.queue.drain.errand import Errand, manual
 
 LIMIT: Final = 100  # drains under way at once, and reports kept of those that ended
 RETRY_AFTER_MS: Final = 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from gateway.errors import ConfigError
-from gateway.queue.sql import MIGRATIONS, connect_as_it_lies
+from gateway.queue.store.sql import MIGRATIONS, connect_as_it_lies
 
 
 @dataclass(frozen=True, slots=True)

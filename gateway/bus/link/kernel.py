@@ -22,10 +22,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.bus.conditions import CLASSES, condition_told_by
-from gateway.bus.filters import matches, pack
-from gateway.bus.intake import Intake, Lost
-from gateway.bus.recvmmsg import FRAME, SO_RXQ_OVFL, SO_TIMESTAMPNS, Batches
+from gateway.bus.link.conditions import CLASSES, condition_told_by
+from gateway.bus.link.filters import matches, pack
+from gateway.bus.link.intake import Intake, Lost
+from gateway.bus.link.recvmmsg import FRAME, SO_RXQ_OVFL, SO_TIMESTAMPNS, Batches
 from gateway.bus.wire import Condition, Filter, Frame, Lane
 from gateway.clock import Clock
 from gateway.errors import LinkDown

@@ -10,13 +10,13 @@ from gateway.clock import Clock
 from gateway.component import DrainMode, Registry
 from gateway.operation import Action, Operation, judge
 from gateway.ports import Roster, Sighting, Store
-from gateway.queue.attempt import Attempts
-from gateway.queue.errand import Errand, queue_processed
-from gateway.queue.manual import ManualDrains
-from gateway.queue.patience import Alarm, write
-from gateway.queue.probe import Probe
-from gateway.queue.schedule import Lane, Schedule, Standing
-from gateway.queue.step import Ended, Step, Terms, take_step
+from gateway.queue.drain.attempt import Attempts
+from gateway.queue.drain.errand import Errand, queue_processed
+from gateway.queue.drain.manual import ManualDrains
+from gateway.queue.drain.patience import Alarm, write
+from gateway.queue.drain.probe import Probe
+from gateway.queue.drain.schedule import Lane, Schedule, Standing
+from gateway.queue.drain.step import Ended, Step, Terms, take_step
 from gateway.settings import Parameters
 
 TURN: Final = 10  # operations after which a component lets others have its place, if they wait

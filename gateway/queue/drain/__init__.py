@@ -17,13 +17,13 @@ from gateway.errors import Code, Refusal
 from gateway.event import Event
 from gateway.operation import RequestType
 from gateway.ports import Commands, DrainReport, Executor, Roster, Store, Tx
-from gateway.queue.attempt import Attempts
-from gateway.queue.expiry import Expiry
-from gateway.queue.manual import ManualDrains
-from gateway.queue.patience import Alarm, write
-from gateway.queue.probe import Probe
-from gateway.queue.schedule import Lane, Schedule
-from gateway.queue.turn import Turns
+from gateway.queue.drain.attempt import Attempts
+from gateway.queue.drain.expiry import Expiry
+from gateway.queue.drain.manual import ManualDrains
+from gateway.queue.drain.patience import Alarm, write
+from gateway.queue.drain.probe import Probe
+from gateway.queue.drain.schedule import Lane, Schedule
+from gateway.queue.drain.turn import Turns
 from gateway.settings import Parameters, PresenceSection
 
 

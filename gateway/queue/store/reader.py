@@ -10,9 +10,9 @@ from gateway.event import Event
 from gateway.operation import FINAL, Operation, QueueType, RequestType, Status
 from gateway.ports import ComponentRow, Load, OfflineOperation, Page, QueueStatus
 from gateway.presence import Presence
-from gateway.queue.cursor import read_cursor, write_cursor
-from gateway.queue.rows import Row, component_of, decode, event_of, operation_of
-from gateway.queue.sql import QUERIES
+from gateway.queue.store.cursor import read_cursor, write_cursor
+from gateway.queue.store.rows import Row, component_of, decode, event_of, operation_of
+from gateway.queue.store.sql import QUERIES
 
 _Execute = Callable[[str, Row], sqlite3.Cursor]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.bus.frames import Codec
-from gateway.bus.heartbeat import Watch
+from gateway.bus.monitor.heartbeat import Watch
 from gateway.clock import Clock
 from gateway.component import Component, ComponentKind
 from gateway.ports import ComponentRow

@@ -1,6 +1,6 @@
 """The link to one CAN bus: opened, read, watched, and built anew for ever.
 
-SocketCAN is served by `gateway.bus.kernel`, every other interface by `gateway.bus.adapter`; this file holds what both
+SocketCAN is served by `kernel`, every other interface by `adapter`; this file holds what both
 have in common.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from gateway.bus.adapter import AdapterPort
-from gateway.bus.intake import Intake, Lost, Port
-from gateway.bus.kernel import SocketcanPort
+from gateway.bus.link.adapter import AdapterPort
+from gateway.bus.link.intake import Intake, Lost, Port
+from gateway.bus.link.kernel import SocketcanPort
 from gateway.bus.wire import BusEvent, Filter, Lane, Receiver
 from gateway.clock import Clock
 from gateway.settings import BusSection

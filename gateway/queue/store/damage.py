@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.event import GATEWAY, Event
-from gateway.queue.rows import Row, event_row
-from gateway.queue.sql import QUERIES, connect, connect_as_it_lies, migrate
+from gateway.queue.store.rows import Row, event_row
+from gateway.queue.store.sql import QUERIES, connect, connect_as_it_lies, migrate
 
 log = logging.getLogger(__name__)
 

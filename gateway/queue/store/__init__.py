@@ -12,11 +12,11 @@ from typing import Final, Self, TypeVar
 from gateway.clock import Clock
 from gateway.event import Event
 from gateway.ports import Reader, Tx
-from gateway.queue.reader import SqlReader
-from gateway.queue.salvage import finish_interrupted, is_damage, is_sound, salvage
-from gateway.queue.sql import QUERIES, connect, limit_size, migrate
-from gateway.queue.transaction import Transaction
-from gateway.queue.writer import MAX_WAITING, Writer
+from gateway.queue.store.damage import finish_interrupted, is_damage, is_sound, salvage
+from gateway.queue.store.reader import SqlReader
+from gateway.queue.store.sql import QUERIES, connect, limit_size, migrate
+from gateway.queue.store.transaction import Transaction
+from gateway.queue.store.writer import MAX_WAITING, Writer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

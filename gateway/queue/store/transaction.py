@@ -18,11 +18,11 @@ from gateway.operation import (
     act,
     after_restart,
 )
-from gateway.queue.depth import Depths
-from gateway.queue.records import Records
-from gateway.queue.rows import moved_row, operation_of, operation_row
-from gateway.queue.sequence import CMD_SEQ, TXN_ID, Processing, Sequences
-from gateway.queue.sql import QUERIES, used_pages
+from gateway.queue.store.depth import Depths
+from gateway.queue.store.records import Records
+from gateway.queue.store.rows import moved_row, operation_of, operation_row
+from gateway.queue.store.sequence import CMD_SEQ, TXN_ID, Processing, Sequences
+from gateway.queue.store.sql import QUERIES, used_pages
 from gateway.settings import Parameters
 
 RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.bus.exchange import COMMANDING, PAIRING, Exchange, Transaction, Values
-from gateway.bus.protocol import (
+from gateway.bus.exchange.protocol import (
     COMMAND_PATIENCE,
     PATIENCE,
     CmdStatus,

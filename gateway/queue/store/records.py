@@ -7,13 +7,13 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.event import Event
 from gateway.ports import AuditEntry, Call, PresenceChange
-from gateway.queue.audit import GENESIS, audit_row
-from gateway.queue.presence_rows import Absences, told
-from gateway.queue.reader import SqlReader
-from gateway.queue.rows import decode, encode, event_row
-from gateway.queue.session import Session
-from gateway.queue.sql import QUERIES
-from gateway.queue.undo import Undo
+from gateway.queue.store.audit import GENESIS, audit_row
+from gateway.queue.store.presence_rows import Absences, told
+from gateway.queue.store.reader import SqlReader
+from gateway.queue.store.rows import decode, encode, event_row
+from gateway.queue.store.session import Session
+from gateway.queue.store.sql import QUERIES
+from gateway.queue.store.undo import Undo
 
 PRUNE_EVENTS: Final = 256  # at least so many at a time: a commit should not pay for each event that goes,
 PRUNE_MOST: Final = 10_000  # and at most so many: nor should one caller wait for all of them

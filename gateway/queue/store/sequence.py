@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from gateway.operation import Operation
-from gateway.queue.rows import operation_of
-from gateway.queue.sql import QUERIES
-from gateway.queue.undo import Undo
+from gateway.queue.store.rows import operation_of
+from gateway.queue.store.sql import QUERIES
+from gateway.queue.store.undo import Undo
 
 NUMBERS: Final = 256  # a CmdSeq or TxnId is one byte
 CMD_SEQ: Final = "cmd_seq"

@@ -12,8 +12,8 @@ from gateway.errors import Code
 from gateway.operation import Ending, Operation, Outcome
 from gateway.ports import Attempt, Commands, Executor, Roster, Sighting, Store
 from gateway.presence import Presence
-from gateway.queue.patience import write
-from gateway.queue.probe import mismatch
+from gateway.queue.drain.patience import write
+from gateway.queue.drain.probe import mismatch
 from gateway.settings import Parameters
 
 log = logging.getLogger(__name__)

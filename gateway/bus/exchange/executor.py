@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway.bus.commands import Catalogue
-from gateway.bus.conversation import Conversation
-from gateway.bus.device import Device
 from gateway.bus.exchange import Exchange
-from gateway.bus.pairing import Pairing, ask_serial
-from gateway.bus.protocol import PAIRING_LIMIT_S, SEQUENCES, ExchangeEnded, unanswered
+from gateway.bus.exchange.conversation import Conversation
+from gateway.bus.exchange.device import Device
+from gateway.bus.exchange.pairing import Pairing, ask_serial
+from gateway.bus.exchange.protocol import PAIRING_LIMIT_S, SEQUENCES, ExchangeEnded, unanswered
 from gateway.clock import Clock
 from gateway.component import Component, Registry
 from gateway.errors import Code, LinkDown, MisuseError, Refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from gateway.queue.errand import Errand
+from gateway.queue.drain.errand import Errand
 
 PER_BUS: Final = 5  # components of one bus that are drained at once
 

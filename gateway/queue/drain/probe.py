@@ -11,8 +11,8 @@ from gateway.errors import Code
 from gateway.event import Event
 from gateway.operation import Ending, Operation, Outcome, QueueType, Status
 from gateway.ports import Executor, Store, Tx
-from gateway.queue.patience import write
-from gateway.queue.schedule import Standing
+from gateway.queue.drain.patience import write
+from gateway.queue.drain.schedule import Standing
 from gateway.views import serial_text
 
 log = logging.getLogger(__name__)

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.bus.discovery import KINDS, Strangers
 from gateway.bus.frames import Codec
-from gateway.bus.health import Blame, BusHealth, Observer
-from gateway.bus.heartbeat import Heartbeats, Watch
-from gateway.bus.notices import Notices, OnReady, Sink, is_usable
-from gateway.bus.restore import watch_for
-from gateway.bus.vitals import vitals_of
+from gateway.bus.monitor.discovery import KINDS, Strangers
+from gateway.bus.monitor.health import Blame, BusHealth, Observer
+from gateway.bus.monitor.heartbeat import Heartbeats, Watch
+from gateway.bus.monitor.notices import Notices, OnReady, Sink, is_usable
+from gateway.bus.monitor.restore import watch_for
+from gateway.bus.monitor.vitals import vitals_of
 from gateway.bus.wire import BusEvent, Condition, Frame, Lane, Wire
 from gateway.clock import Clock
 from gateway.component import Component

@@ -5,8 +5,8 @@ import sqlite3
 from typing import Final
 
 from gateway.ports import AuditEntry
-from gateway.queue.rows import Row, encode
-from gateway.queue.sql import QUERIES
+from gateway.queue.store.rows import Row, encode
+from gateway.queue.store.sql import QUERIES
 
 GENESIS: Final = bytes(32)  # what the first row is chained to
 

@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from gateway.queue.rows import Row
+from gateway.queue.store.rows import Row
 
 _Write = tuple[str, Row]
 _QUERY: Final = itemgetter(0)

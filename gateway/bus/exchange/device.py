@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.bus.conversation import Conversation
-from gateway.bus.pairing import ask_serial
-from gateway.bus.protocol import (
+from gateway.bus.exchange.conversation import Conversation
+from gateway.bus.exchange.pairing import ask_serial
+from gateway.bus.exchange.protocol import (
     COMMAND_PATIENCE,
     CmdStatus,
     PairOp,
@@ -13,7 +13,7 @@ from gateway.bus.protocol import (
     refused_command,
     unanswered,
 )
-from gateway.bus.waiting import until_told
+from gateway.bus.exchange.waiting import until_told
 from gateway.component import Component
 from gateway.errors import Code
 from gateway.operation import Ending, Outcome

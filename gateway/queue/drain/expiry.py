@@ -6,7 +6,7 @@ from typing import Final
 from gateway.clock import Clock, parse_rfc3339
 from gateway.event import Event
 from gateway.ports import Store
-from gateway.queue.patience import Alarm, write
+from gateway.queue.drain.patience import Alarm, write
 from gateway.settings import Parameters
 
 BATCH: Final = 100  # operations in one transaction

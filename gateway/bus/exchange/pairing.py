@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.bus import proof
-from gateway.bus.conversation import Conversation
-from gateway.bus.protocol import (
+from gateway.bus.exchange import proof
+from gateway.bus.exchange.conversation import Conversation
+from gateway.bus.exchange.protocol import (
     ABORT_REFUSED,
     ANYBODY,
     AUTHENTICATED,
@@ -25,7 +25,7 @@ from gateway.bus.protocol import (
     refused_step,
     unanswered,
 )
-from gateway.bus.waiting import until_told
+from gateway.bus.exchange.waiting import until_told
 from gateway.clock import Clock
 from gateway.component import Component, ComponentKind
 from gateway.errors import Code, MisuseError

@@ -4,8 +4,8 @@ import sqlite3
 from typing import Final
 
 from gateway.operation import Operation, order_key
-from gateway.queue.sql import QUERIES
-from gateway.queue.undo import Undo
+from gateway.queue.store.sql import QUERIES
+from gateway.queue.store.undo import Undo
 
 _Class = tuple[bool, bool, int]  # is_proxy, not resumes, -priority: classes sort as they are worked off
 _NOTHING: Final = (0, "")
