@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,10 @@ def births(watcher: Watcher) -> dict[int, int]:
     return {payload["session"]: payload["epoch"] for payload in seen if payload["state"] == "ONLINE"}
 
 
+def was_born_again(watcher: Watcher, births_before: int) -> bool:
+    return len(births(watcher)) > births_before
+
+
 def in_order_without_gap(seen: list[int], newest: int) -> bool:
     """Whether every event came, and each for the first time in order: what was in flight may come twice."""
     first_times = list(dict.fromkeys(seen))
@@ -215,7 +220,7 @@ async def test_a_subscriber_with_a_session_sees_every_event_in_order_through_bro
         async with gateway.running() as uplink:
             total = 0
             for restarts in range(3):
-                await watcher.until(lambda before=restarts: len(births(watcher)) > before)
+                await watcher.until(partial(was_born_again, watcher, restarts))
                 gateway.store.emit_many(300, "request_queued", "module-02")
                 total += 300
                 await asyncio.to_thread(mosquitto.restart)
