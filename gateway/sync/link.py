@@ -148,11 +148,12 @@ class Link:
         except (aiomqtt.MqttError, TimeoutError):
             log.debug("%s: no orderly goodbye", self._broker.name)
         finally:
+            self._client._disconnected.add_done_callback(_heard)  # noqa: SLF001 - asyncio would complain of it later
             abandon(self._paho)
             for future in self._unacknowledged.values():
                 if not future.done():
                     future.set_exception(LinkDown(f"{self._broker.name}: closed"))
-                    future.exception()  # not everybody waits for theirs
+                    _heard(future)  # not everybody waits for theirs
             self._unacknowledged.clear()
 
     async def _within(self, wait: Awaitable[Any], what: str) -> None:
@@ -224,6 +225,12 @@ class Link:
             future.set_exception(PublishRefused(f"{self._broker.name}: {reason}"))
         else:
             future.set_exception(LinkDown(f"{self._broker.name}: {reason}"))
+
+
+def _heard(future: "asyncio.Future[None]") -> None:
+    """Take note of how a future ended that nobody else may ask."""
+    if not future.cancelled():
+        future.exception()
 
 
 @asynccontextmanager
