@@ -20,7 +20,7 @@ check:
 
 host-test:
 	@tools/setup dev
-	@tools/host-test $(ARGS)
+	@$(BIN)/python tools/host-test $(ARGS)
 
 bench:
 	@tools/setup dev
