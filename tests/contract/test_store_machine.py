@@ -52,14 +52,15 @@ class Model:
     not_before: int = 0
     waits: bool = False
     retries: int = 0
+    resumes: bool = False  # it may have been carried out already
     sequence: int | None = None
     current: Operation | None = None
 
     @property
-    def key(self) -> tuple[bool, int, int, str]:
+    def key(self) -> tuple[bool, bool, int, int, str]:
         told = self.operation
         proxy = told.request_type is RequestType.PROXY
-        return proxy, -int(told.priority), told.created_at, told.request_id
+        return proxy, not self.resumes, -int(told.priority), told.created_at, told.request_id
 
     @property
     def carrier(self) -> str:
@@ -208,6 +209,7 @@ class StoreMachine(RuleBasedStateMachine):
         done = self.runner.run(self.scene.finish(model.current, action, Outcome(Ending.UNANSWERED), **verdict))
         model.status = FINISHES[action]
         model.retries += action is Action.RETRY
+        model.resumes = model.status is Status.QUEUED
         assert (done.status, done.retry_count) == (model.status, model.retries)
         self.event_count += 1
         with pytest.raises(Refusal) as refused:  # the same end a second time
@@ -232,7 +234,7 @@ class StoreMachine(RuleBasedStateMachine):
     def expire(self, limit: int) -> None:
         now = self.clock.wall_ms()
         over = [model for model in self._in(Status.QUEUED) if model.operation.expires_at <= now]
-        over.sort(key=lambda model: (model.operation.expires_at, *model.key[2:]))
+        over.sort(key=lambda model: (model.operation.expires_at, *model.key[-2:]))
         over = over[:limit] if self.clock.trusted() else []
         expired = self.runner.run(self.scene.store.write(lambda tx: tx.expire(now, limit)))
         assert [each.request_id for each in expired] == [model.operation.request_id for model in over]
@@ -297,7 +299,7 @@ class StoreMachine(RuleBasedStateMachine):
         for model in running:
             once = model.operation.delivery is Delivery.AT_MOST_ONCE
             model.status = Status.ABANDONED if once else Status.QUEUED
-            model.not_before = 0
+            model.not_before, model.resumes = 0, not once
         self.event_count += len(found)
 
     # --- what must always hold ------------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ class StoreMachine(RuleBasedStateMachine):
     def the_list_is_in_the_order_of_processing(self) -> None:
         page = self.runner.run(self.scene.page(page_size=200, status=Status.QUEUED))
         listed = [operation.request_id for operation in page.operations]
-        assert listed == [model.key[3] for model in sorted(self._in(Status.QUEUED), key=lambda model: model.key)]
+        assert listed == [model.key[-1] for model in sorted(self._in(Status.QUEUED), key=lambda model: model.key)]
 
     @invariant()
     def events_are_numbered_without_a_gap(self) -> None:
