@@ -168,13 +168,13 @@ async def test_after_a_stall_arrivals_are_the_times_at_which_the_frames_came(pee
     async with linked(SETTINGS) as (_, heard):
         sender = subprocess.Popen(["sh", "-c", "for n in 1 2 3 4 5 6 7 8; do cansend can0 123#0$n; sleep 0.2; done"])
         began = time.monotonic()
-        time.sleep(2)  # the loop stands still, as after SIGSTOP
-        assert sender.wait(10) == 0
+        assert sender.wait(60) == 0  # the loop stands still, as after SIGSTOP
+        sent = time.monotonic()
+        time.sleep(0.5)
         await until(lambda: len(heard.frames) == 8)
         arrivals = [at for _, _, at in heard.frames]
-        assert arrivals[0] < began + 0.5
-        assert arrivals[-1] < began + 2
-        assert all(0.15 < later - earlier < 0.5 for earlier, later in itertools.pairwise(arrivals))
+        assert began <= arrivals[0] <= arrivals[-1] <= sent
+        assert all(later - earlier > 0.15 for earlier, later in itertools.pairwise(arrivals))
 
 
 async def test_a_wall_clock_that_is_set_during_a_stall_moves_no_arrival_out_of_it(peer):
