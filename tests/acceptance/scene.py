@@ -90,6 +90,7 @@ class Daemon:
     """The daemon as a process of its own: started, stalled, killed."""
 
     folder: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     caller: SocketCaller = field(init=False)
 
@@ -99,7 +100,7 @@ class Daemon:
     async def start(self) -> None:
         line = [sys.executable, "-m", "gateway", "run", "--config", str(self.folder / "gateway.toml")]
         with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(line, stdout=log, stderr=log)
+            self.process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **self.environ})
         deadline = time.monotonic() + START_WITHIN_S
         while time.monotonic() < deadline:
             with suppress(NobodyAnswers):
@@ -225,29 +226,35 @@ def _do(deed: str) -> Any:
 
 
 @asynccontextmanager
-async def scene(folder: Path, *, period_ms: int = 200, more: str = "", start: bool = True) -> AsyncIterator[Scene]:
-    """Set a scene up in `folder` and clear it away. `more`: further lines of the configuration."""
+async def scene(
+    folder: Path, *, period_ms: int = 200, more: str = "", scenario: str = "", environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Scene]:
+    """Set a scene up in `folder` and clear it away.
+
+    `more`: further lines of the configuration. `scenario`: of the devices; empty: all that are configured. `environ`:
+    what the daemon finds in its environment beside ours.
+    """
     broker = Mosquitto(folder / "broker").start()
     can = CanServer(folder)
     config = folder / "gateway.toml"
     config.write_text(config_text(folder, can.port, broker.url, period_ms, more))
     settings, clock = load(config, {}), SystemClock()
     link = Link("can0", settings.bus[0], clock, Random(1))
-    simulator = Simulator(
-        scenario=load_scenario(None, settings), wire=link, clock=clock, journal=Journal(clock, folder / "journal.jsonl")
-    )
-    daemon = Daemon(folder)
+    script = folder / "scenario.toml"
+    script.write_text(scenario)
+    journal = Journal(clock, folder / "journal.jsonl")
+    simulator = Simulator(scenario=load_scenario(script, settings), wire=link, clock=clock, journal=journal)
+    daemon = Daemon(folder, environ or {})
     devices = [asyncio.create_task(link.run()), asyncio.create_task(simulator.run())]
     try:
         with Watcher(broker.port, client_id="backend", clean=False) as watcher:
-            if start:
-                await daemon.start()
+            await daemon.start()
             yield Scene(broker, daemon, simulator, watcher)
     finally:
         daemon.kill()
         for task in devices:
             task.cancel()
         await asyncio.gather(*devices, return_exceptions=True)
-        simulator.journal.close()
+        journal.close()
         can.stop()
         broker.stop()
