@@ -36,6 +36,10 @@ class Depths:
         """Return how many wait for a target."""
         return self._targets.get(target, 0)
 
+    def proxies(self, carrier: str) -> bool:
+        """Whether a PROXY request waits for `carrier`."""
+        return any(is_proxy for is_proxy, _, _ in self._classes.get(carrier, ()))
+
     def numbers_held(self, carrier: str) -> bool:
         """Whether an operation that waits for `carrier` holds a sequence number."""
         return carrier in self._numbered

@@ -1,18 +1,15 @@
 -- name: insert_operation
+-- What the drain keeps is as it is by default; the fewer values, the faster.
 INSERT INTO operation (
-    request_id, kind, target_component, carrier, is_proxy, priority, status, created_at, expires_at, creator, delivery,
-    initiator_component, request_type, command_type, retry_count, not_before, waits_for, sequence, partner_sequence,
-    progress, started_at, finished_at, reached, result, last_error, cancellation_reason, idempotency_key,
-    content_digest, details, resumes
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
-
--- name: claim_operation
-UPDATE operation SET status = 'PROCESSING', started_at = ?, sequence = ?, partner_sequence = ? WHERE request_id = ?;
+    request_id, kind, target_component, carrier, is_proxy, priority, created_at, expires_at, creator,
+    initiator_component, request_type, idempotency_key, content_digest, details
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: move_operation
+-- One statement for every step, so that those of many jobs go in one batch, in their order.
 UPDATE operation
-SET status = ?, resumes = ?, retry_count = ?, not_before = ?, waits_for = ?, finished_at = ?, reached = ?, result = ?,
-    last_error = ?, cancellation_reason = ?
+SET status = ?, resumes = ?, not_before = ?, waits_for = ?, sequence = ?, partner_sequence = ?, started_at = ?,
+    finished_at = ?, outcome = ?
 WHERE request_id = ?;
 
 -- name: operation
@@ -26,9 +23,9 @@ SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
 SELECT * FROM operation AS o {index}
 WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3 AND waits_for IS NULL
     AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
-    AND NOT EXISTS (
+    AND (NOT ?2 OR NOT EXISTS (  -- without proxies, the target is the carrier, and the writer knows that it is free
         SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
-    )
+    ))
 ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id
 LIMIT 1;
 
@@ -70,18 +67,13 @@ UNION ALL
 SELECT partner_sequence FROM operation
 WHERE status IN ('QUEUED', 'PROCESSING') AND partner_sequence IS NOT NULL AND initiator_component = ?1;
 
--- name: sequences
-SELECT component_id, cmd_seq, txn_id FROM component;
+-- name: counters
+SELECT component_id, cmd_seq, txn_id, last_processed FROM component;
 
--- name: put_cmd_seq
-INSERT INTO component (component_id, cmd_seq) VALUES (?, ?) ON CONFLICT DO UPDATE SET cmd_seq = excluded.cmd_seq;
-
--- name: put_txn_id
-INSERT INTO component (component_id, txn_id) VALUES (?, ?) ON CONFLICT DO UPDATE SET txn_id = excluded.txn_id;
-
--- name: processed
-INSERT INTO component (component_id, last_processed) VALUES (?, ?)
-ON CONFLICT DO UPDATE SET last_processed = excluded.last_processed;
+-- name: put_counters
+INSERT INTO component (component_id, cmd_seq, txn_id, last_processed) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    cmd_seq = excluded.cmd_seq, txn_id = excluded.txn_id, last_processed = excluded.last_processed;
 
 -- name: queued_before
 -- 1 carrier, 2 is_proxy, 3 resumes, 4 priority, 5 created_at, 6 request_id

@@ -38,8 +38,8 @@ class Records(SqlReader):
         self._calls = 0
         self._events: list[Event] = []
         self._job = (0, 0)
-        self._session = Session(db)
-        self._execute = self._session.execute
+        self._session = Session(db, self._undo)
+        self._execute = self._session.read
 
     # --- what the writer does -----------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Records(SqlReader):
             before = Absences() if row is None else Absences(row[8], tuple(decode(row[9])))
             absences = before.after(change)
             expected = absences.expected_return
-            self._execute(
+            self._session.execute(
                 QUERIES["put_component"],
                 (
                     change.presence.value,
@@ -135,7 +135,7 @@ class Records(SqlReader):
 
     def learn_serial(self, component_id: str, serial: int, now_ms: int) -> None:
         """Store the serial number a component answered with."""
-        self._execute(QUERIES["learn_serial"], (f"{serial:016X}", now_ms, component_id))
+        self._session.execute(QUERIES["learn_serial"], (f"{serial:016X}", now_ms, component_id))
 
     def audit(self, entry: AuditEntry, now_ms: int) -> None:
         """Append to the audit chain."""

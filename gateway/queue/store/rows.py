@@ -1,9 +1,10 @@
 """Between rows and records: how an operation, an event and a component lie in the database."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
+
+from pydantic_core import from_json, to_json
 
 from gateway.event import Event
 from gateway.operation import Delivery, Kind, Operation, Priority, RequestType, Status
@@ -12,10 +13,7 @@ from gateway.presence import Presence
 
 Row = tuple[Any, ...]
 
-encode: Final[Callable[[Any], str]] = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), check_circular=False
-).encode
-decode: Final[Callable[[str], Any]] = json.JSONDecoder().decode
+decode: Final[Callable[[str], Any]] = from_json
 
 _KINDS: Final = {str(each): each for each in Kind}
 _STATUSES: Final = {str(each): each for each in Status}
@@ -25,7 +23,8 @@ _REQUEST_TYPES: Final[Mapping[str | None, RequestType | None]] = {
     None: None,
     **{str(each): each for each in RequestType},
 }
-_DETAILS: Final = (  # with arguments and metadata, kept as one JSON map; what says nothing is left out
+_DETAILS: Final = (  # with delivery, arguments and metadata, kept as one JSON map; what says nothing is left out
+    "command_type",
     "proxy_component",
     "timeout_s",
     "bound_serial",
@@ -37,17 +36,26 @@ _DETAILS: Final = (  # with arguments and metadata, kept as one JSON map; what s
     "hold_ref",
     "hold_amount",
 )
+_OUTCOME: Final = ("retry_count", "reached", "result", "last_error", "cancellation_reason")  # kept so, too
+_NO_OUTCOME: Final[Row] = (0, {}, None, None, None)
 _DETAIL_VALUES: Final = attrgetter(*_DETAILS)
-_NO_DETAILS: Final = (None,) * len(_DETAILS)
+_OUTCOME_VALUES: Final = attrgetter(*_OUTCOME)
+_NOTHING: Final = "{}"
+
+
+def encode(value: Any) -> str:
+    """Return JSON, compact. Raises ValueError for what is none, as half a character."""
+    return to_json(value).decode()  # a quarter of the time of json.dumps, and every change encodes two or three
 
 
 def operation_row(operation: Operation) -> Row:
     """Return the values of `insert_operation`."""
     key = operation.idempotency_key
     request_type = operation.request_type
-    values = _DETAIL_VALUES(operation)
-    told = values != _NO_DETAILS
-    details = {name: value for name, value in zip(_DETAILS, values, strict=True) if value is not None} if told else {}
+    details = dict(zip(_DETAILS, _DETAIL_VALUES(operation), strict=True))
+    details = {name: value for name, value in details.items() if value is not None}
+    if operation.delivery is not Delivery.AT_LEAST_ONCE:
+        details["delivery"] = operation.delivery
     if operation.arguments:
         details["arguments"] = operation.arguments
     if operation.metadata:
@@ -59,81 +67,67 @@ def operation_row(operation: Operation) -> Row:
         operation.carrier,
         request_type is RequestType.PROXY,
         int(operation.priority),
-        str(operation.status),
         operation.created_at,
         operation.expires_at,
         operation.creator,
-        str(operation.delivery),
         operation.initiator_component,
         None if request_type is None else str(request_type),
-        operation.command_type,
-        operation.retry_count,
-        operation.not_before,
-        operation.waits_for,
-        operation.sequence,
-        operation.partner_sequence,
-        operation.progress,
-        operation.started_at,
-        operation.finished_at,
-        encode(operation.reached) if operation.reached else "{}",
-        _text(operation.result),
-        _text(operation.last_error),
-        operation.cancellation_reason,
         key,
         None if key is None else operation.content_digest(),
-        encode(details) if details else "{}",
-        operation.resumes,
+        encode(details) if details else _NOTHING,
     )
 
 
 def moved_row(operation: Operation) -> Row:
-    """Return the values of `move_operation` for every step but a claim."""
+    """Return the values of `move_operation`."""
+    values = _OUTCOME_VALUES(operation)
+    outcome = {}
+    if values != _NO_OUTCOME:
+        told = zip(_OUTCOME, values, _NO_OUTCOME, strict=True)
+        outcome = {name: value for name, value, default in told if value != default}
     return (
         str(operation.status),
         operation.resumes,
-        operation.retry_count,
         operation.not_before,
         operation.waits_for,
+        operation.sequence,
+        operation.partner_sequence,
+        operation.started_at,
         operation.finished_at,
-        encode(operation.reached),
-        _text(operation.result),
-        _text(operation.last_error),
-        operation.cancellation_reason,
+        encode(outcome) if outcome else _NOTHING,
         operation.request_id,
     )
 
 
 def operation_of(row: Row) -> Operation:
     """Return the operation of a row of table `operation`."""
-    details = decode(row[29]) if row[29] != "{}" else {}
+    details, outcome = row[14], row[24]
+    told = decode(details) if details != _NOTHING else {}
+    if "delivery" in told:
+        told["delivery"] = _DELIVERIES[told["delivery"]]
+    if outcome != _NOTHING:
+        told |= decode(outcome)
     return Operation(
         request_id=row[1],
         kind=_KINDS[row[2]],
         target_component=row[3],
         priority=_PRIORITIES[row[6]],
-        status=_STATUSES[row[7]],
-        created_at=row[8],
-        expires_at=row[9],
-        creator=row[10],
-        delivery=_DELIVERIES[row[11]],
-        initiator_component=row[12],
-        request_type=_REQUEST_TYPES[row[13]],
-        command_type=row[14],
-        retry_count=row[15],
-        not_before=row[16],
-        waits_for=row[17],
-        sequence=row[18],
-        partner_sequence=row[19],
-        progress=row[20],
-        started_at=row[21],
-        finished_at=row[22],
-        reached=decode(row[23]) if row[23] != "{}" else {},
-        result=_value(row[24]),
-        last_error=_value(row[25]),
-        cancellation_reason=row[26],
-        idempotency_key=row[27],
-        resumes=bool(row[30]),
-        **details,
+        created_at=row[7],
+        expires_at=row[8],
+        creator=row[9],
+        initiator_component=row[10],
+        request_type=_REQUEST_TYPES[row[11]],
+        idempotency_key=row[12],
+        status=_STATUSES[row[15]],
+        resumes=bool(row[16]),
+        not_before=row[17],
+        waits_for=row[18],
+        sequence=row[19],
+        partner_sequence=row[20],
+        progress=row[21],
+        started_at=row[22],
+        finished_at=row[23],
+        **told,
     )
 
 
@@ -161,11 +155,3 @@ def component_of(row: Sequence[Any]) -> ComponentRow:
         serial=None if serial is None else int(serial, 16),
         evidence=decode(evidence),
     )
-
-
-def _text(value: Mapping[str, Any] | None) -> str | None:
-    return None if value is None else encode(value)
-
-
-def _value(text: str | None) -> Any:
-    return None if text is None else decode(text)

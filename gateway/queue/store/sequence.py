@@ -1,36 +1,57 @@
-"""Which numbers exchanges get, and which operations are in the middle of one; kept in memory, undone with their job."""
+"""What is known of each component without asking: its numbers, its last work, and the operation it is in the middle of.
+
+All of it is undone with the job that changed it.
+"""
 
 import sqlite3
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 from gateway.operation import Operation
-from gateway.queue.store.rows import operation_of
+from gateway.queue.store.rows import Row, operation_of
 from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.undo import Undo
 
 NUMBERS: Final = 256  # a CmdSeq or TxnId is one byte
-CMD_SEQ: Final = "cmd_seq"
-TXN_ID: Final = "txn_id"
+CMD_SEQ: Final = 0
+TXN_ID: Final = 1
+LAST_PROCESSED: Final = 2
+_NONE: Final = (0, 0, None)
+
+_Counters = tuple[int | None, ...]  # of one component, by the three above
 
 
-class Sequences:
-    """The last CmdSeq and the last TxnId given to each component. They count on across restarts."""
+class Counters:
+    """The last CmdSeq and the last TxnId given to each component, and when work of its ended last (ms).
+
+    They count on across restarts: whoever changes one stores `row`.
+    """
 
     def __init__(self, db: sqlite3.Connection, undo: Undo) -> None:
         self._undo = undo
-        self._last: dict[tuple[str, str], int] = {}
-        for component_id, cmd_seq, txn_id in db.execute(QUERIES["sequences"]):
-            self._last[CMD_SEQ, component_id] = cmd_seq
-            self._last[TXN_ID, component_id] = txn_id
+        self._rows: dict[str, _Counters] = {row[0]: row[1:] for row in db.execute(QUERIES["counters"])}
 
-    def next(self, counter: str, component_id: str, held: AbstractSet[int]) -> int:
+    def row(self, component_id: str) -> Row:
+        """Return the values of `put_counters`."""
+        return (component_id, *self._rows.get(component_id, _NONE))
+
+    def next(self, counter: int, component_id: str, held: AbstractSet[int]) -> int:
         """Count on, past the numbers that pending operations hold; where all are held, the next is as good as any."""
-        first = (self._last.get((counter, component_id), 0) + 1) % NUMBERS
-        order = ((first + step) % NUMBERS for step in range(NUMBERS))
-        number = next((each for each in order if each not in held), first)
-        self._undo.put(self._last, (counter, component_id), number)
+        first = ((self._rows.get(component_id, _NONE)[counter] or 0) + 1) % NUMBERS
+        number = first
+        if number in held:
+            order = ((first + step) % NUMBERS for step in range(1, NUMBERS))
+            number = next((each for each in order if each not in held), first)
+        self._set(counter, component_id, number)
         return number
+
+    def processed(self, component_id: str, now_ms: int) -> None:
+        """Note when work of a component's ended last."""
+        self._set(LAST_PROCESSED, component_id, now_ms)
+
+    def _set(self, counter: int, component_id: str, value: int) -> None:
+        row = self._rows.get(component_id, _NONE)
+        self._undo.put(self._rows, component_id, (*row[:counter], value, *row[counter + 1 :]))
 
 
 class Processing:

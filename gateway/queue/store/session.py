@@ -6,6 +6,7 @@ from operator import itemgetter
 from typing import Final
 
 from gateway.queue.store.rows import Row
+from gateway.queue.store.undo import Undo
 
 _Write = tuple[str, Row]
 _QUERY: Final = itemgetter(0)
@@ -14,8 +15,7 @@ _QUERY: Final = itemgetter(0)
 class _Lane:
     """Writes that wait their turn; those of the present job can be told from those before it."""
 
-    def __init__(self, *, in_order: bool) -> None:
-        self._in_order = in_order  # else only the writes of one query keep their order among themselves
+    def __init__(self) -> None:
         self.waiting: list[_Write] = []
         self._earlier = 0  # how many of them are of earlier jobs
         self._sent_earlier: list[_Write] = []  # in the present job's savepoint: undone with it, so to be sent again
@@ -31,26 +31,32 @@ class _Lane:
         writes, self.waiting = self.waiting, []
         self._sent_earlier += writes[: self._earlier]
         self._earlier = 0
-        if not self._in_order:
-            writes.sort(key=_QUERY)  # stable: one batch a query
+        writes.sort(key=_QUERY)  # stable: one batch a query; the INSERT of a row comes before its UPDATE
         for query, rows in groupby(writes, _QUERY):
             db.executemany(query, [row for _, row in rows])
 
 
 class Session:
-    """Defers writes, and sets a savepoint only in a job that asks the database.
+    """Defers writes, and sets a savepoint only in a job that brings the database to do something before the commit.
 
-    Writes to table `operation` wait until that is read, all others until anything else is read, or for the commit.
+    Writes to table `operation` wait until what they change there is read, all others until anything but that table is
+    read, or for the commit.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, undo: Undo) -> None:
         self._db: Final = db
-        self._operations, self._others = _Lane(in_order=True), _Lane(in_order=False)
+        self._undo: Final = undo
         self._saved = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._operations, self._others = _Lane(), _Lane()
+        self._latest: dict[tuple[str, str], Row] = {}  # by query and key
+        self._queues: set[str] = set()  # carriers whose queue has changed in this group
 
     def begin(self) -> None:
         """Start a group."""
-        self._operations, self._others = _Lane(in_order=True), _Lane(in_order=False)
+        self._clear()
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -75,29 +81,48 @@ class Session:
             self._db.execute("RELEASE job")
 
     def undo_job(self) -> None:
-        """Undo what the job did."""
+        """Undo what the job did. What was kept by `change_latest` comes back with the rest of the `Undo`."""
         if self._saved:
             self._db.execute("ROLLBACK TO job")
             self._db.execute("RELEASE job")
         self._operations.undo_job()
         self._others.undo_job()
 
-    def change_operation(self, query: str, values: Row) -> None:
-        """Write to table `operation`, in time for whoever reads it next."""
+    def change_operation(self, query: str, values: Row, *, queue: str | None = None) -> None:
+        """Insert or update in table `operation`, in time for whoever reads it next.
+
+        `queue`: the carrier to whose QUEUED operations one is added or from whose one is taken, or which changes.
+        """
         self._operations.waiting.append((query, values))
+        if queue is not None:
+            self._queues.add(queue)
 
     def change(self, query: str, values: Row) -> None:
         """Write to another table. Writes of one query keep their order; those of several queries may not."""
         self._others.waiting.append((query, values))
 
+    def change_latest(self, query: str, key: str, values: Row) -> None:
+        """Write to another table a row that replaces what was written under `key` before: the last one alone goes."""
+        self._undo.put(self._latest, (query, key), values)
+
+    def read_queue(self, carrier: str, query: str, values: Row) -> sqlite3.Cursor:
+        """Ask about the QUEUED operations of one carrier: what others do may wait on."""
+        if carrier in self._queues:
+            self._show_operations()
+        return self._db.execute(query, values)
+
     def read_operations(self, query: str, values: Row) -> sqlite3.Cursor:
         """Ask table `operation` alone."""
-        self._save()
-        self._operations.send(self._db)
+        self._show_operations()
+        return self._db.execute(query, values)
+
+    def read(self, query: str, values: Row = ()) -> sqlite3.Cursor:
+        """Ask any table."""
+        self._show_all()
         return self._db.execute(query, values)
 
     def execute(self, query: str, values: Row = ()) -> sqlite3.Cursor:
-        """Ask or change any table, at once."""
+        """Change any table at once."""
         self._save()
         self._send_all()
         return self._db.execute(query, values)
@@ -107,6 +132,19 @@ class Session:
             self._db.execute("SAVEPOINT job")
             self._saved = True
 
+    def _show_operations(self) -> None:
+        if self._operations.waiting:
+            self._save()
+            self._operations.send(self._db)
+
+    def _show_all(self) -> None:
+        if self._operations.waiting or self._others.waiting or self._latest:
+            self._save()
+            self._send_all()
+
     def _send_all(self) -> None:
+        for key in list(self._latest):
+            self._others.waiting.append((key[0], self._latest[key]))
+            self._undo.drop(self._latest, key)
         self._operations.send(self._db)
         self._others.send(self._db)

@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.errors import Code, Refusal
 from gateway.operation import (
     EVENT_OF,
+    TRANSITIONS,
     Action,
     Kind,
     Operation,
@@ -21,18 +23,20 @@ from gateway.operation import (
 from gateway.queue.store.depth import Depths
 from gateway.queue.store.records import Records
 from gateway.queue.store.rows import moved_row, operation_of, operation_row
-from gateway.queue.store.sequence import CMD_SEQ, TXN_ID, Processing, Sequences
+from gateway.queue.store.sequence import CMD_SEQ, TXN_ID, Counters, Processing
 from gateway.queue.store.sql import QUERIES, used_pages
 from gateway.settings import Parameters
 
 RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end
 
-_INSERT_OPERATION, _CLAIM_OPERATION = QUERIES["insert_operation"], QUERIES["claim_operation"]
-_MOVE_OPERATION, _PROCESSED = QUERIES["move_operation"], QUERIES["processed"]
-_PROGRESS: Final = QUERIES["progress"]
+_INSERT_OPERATION, _MOVE_OPERATION = QUERIES["insert_operation"], QUERIES["move_operation"]
+_PUT_COUNTERS, _PROGRESS = QUERIES["put_counters"], QUERIES["progress"]
 _PICK: Final = QUERIES["pick"].format(index="INDEXED BY operation_due", which="TRUE")
 _PICK_EMERGENCY: Final = QUERIES["pick"].format(
     index="INDEXED BY operation_emergency", which="request_type = 'EMERGENCY'"
+)
+_ASIDE: Final = frozenset(  # what is done to operations that neither were QUEUED before nor are after
+    action for (before, action), after in TRANSITIONS.items() if Status.QUEUED not in {before, after}
 )
 
 
@@ -46,7 +50,7 @@ class Transaction(Records):
         self._work_pages = max_pages - min(max_pages // RESERVE_PART, RESERVE_MAX_PAGES)
         self._has_room = True
         self._depths = Depths(db, self._undo)
-        self._sequences = Sequences(db, self._undo)
+        self._counters = Counters(db, self._undo)
         self._processing = Processing(db, self._undo)
         self._undo.settle()  # what was loaded is not to be undone
 
@@ -62,7 +66,7 @@ class Transaction(Records):
             if earlier is not None:
                 return earlier
         self._check_room(operation, parameters)
-        self._session.change_operation(_INSERT_OPERATION, operation_row(operation))
+        self._session.change_operation(_INSERT_OPERATION, operation_row(operation), queue=operation.carrier)
         self._depths.add(operation)
         place = self._depths.place_of_newest(operation) or self.queue_position(operation)
         attributes = {"request": operation.payload(), "queue_position": place}
@@ -74,7 +78,7 @@ class Transaction(Records):
         row = self._execute(QUERIES["repeated"], key).fetchone()
         if row is None:
             return None
-        if row[28] != operation.content_digest():
+        if row[13] != operation.content_digest():
             raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{row[1]} has this idempotency key and other content.")
         return operation_of(row)
 
@@ -97,23 +101,23 @@ class Transaction(Records):
         target: str | None = None,
     ) -> Operation | None:
         """Take the next due operation of a carrier; None where nothing is due or one is PROCESSING."""
+        proxy = proxy and self._depths.proxies(carrier)
         if self._processing.carries(carrier) or (not proxy and self._processing.is_about(carrier)):
             return None
         query = _PICK_EMERGENCY if emergency_only else _PICK
         values = (carrier, proxy, now_ms, self._expired_by(now_ms), target)
-        row = self._session.read_operations(query, values).fetchone()
+        # Only targets other than the carrier need a look at what is PROCESSING, too.
+        read = self._session.read_operations if proxy else partial(self._session.read_queue, carrier)
+        row = read(query, values).fetchone()
         if row is None:
             return None
         operation = operation_of(row)
         claimed = act(operation, Verdict(Action.CLAIM), now_ms)
         if claimed.sequence is None:
             self._number(claimed)
-        numbers = (now_ms, claimed.sequence, claimed.partner_sequence, claimed.request_id)
-        self._session.change_operation(_CLAIM_OPERATION, numbers)
         self._depths.remove(operation)
         self._processing.add(claimed)
-        self._tell(claimed, Action.CLAIM, now_ms)
-        return claimed
+        return self._move(claimed, Action.CLAIM, now_ms)
 
     def _number(self, operation: Operation) -> None:
         """Give the numbers that stay with an operation for all of its tries."""
@@ -130,10 +134,13 @@ class Transaction(Records):
     def _held(self, query: str, component_id: str) -> frozenset[int]:
         return frozenset(number for (number,) in self._session.read_operations(QUERIES[query], (component_id,)))
 
-    def _next(self, counter: str, component_id: str, held: frozenset[int]) -> int:
-        number = self._sequences.next(counter, component_id, held)
-        self._session.change(QUERIES[f"put_{counter}"], (component_id, number))
+    def _next(self, counter: int, component_id: str, held: frozenset[int]) -> int:
+        number = self._counters.next(counter, component_id, held)
+        self._keep_counters(component_id)
         return number
+
+    def _keep_counters(self, component_id: str) -> None:
+        self._session.change_latest(_PUT_COUNTERS, component_id, self._counters.row(component_id))
 
     def finish(self, operation: Operation, verdict: Verdict, outcome: Outcome, now_ms: int) -> Operation:
         """Apply a verdict to a PROCESSING operation, with its event. Returns it as it is now."""
@@ -149,12 +156,13 @@ class Transaction(Records):
         if finished.status is Status.QUEUED:
             self._depths.add(finished)
         else:
-            self._session.change(_PROCESSED, (finished.target_component, now_ms))
+            self._counters.processed(finished.target_component, now_ms)
+            self._keep_counters(finished.target_component)
         return self._move(finished, verdict.action, now_ms)
 
     def confirming(self, request_id: str) -> None:
         """Note that a pairing may have taken effect from here on."""
-        if self._execute(QUERIES["confirming"], (request_id,)).rowcount != 1:
+        if self._session.execute(QUERIES["confirming"], (request_id,)).rowcount != 1:
             raise self._not_in(request_id, Status.PROCESSING)
 
     def cancel(self, request_id: str, reason: str, actor: str, now_ms: int) -> Operation:
@@ -185,13 +193,14 @@ class Transaction(Records):
 
     def recover(self, now_ms: int) -> list[Operation]:
         """After a start: apply `after_restart` to whatever is PROCESSING, and forget every waits_for."""
-        self._execute(QUERIES["forget_waits"], ())
+        self._session.execute(QUERIES["forget_waits"], ())
         found = [operation_of(row) for row in self._execute(QUERIES["processing"], ()).fetchall()]
         return [self._finish(operation, after_restart(operation), None, now_ms) for operation in found]
 
     def returned(self, component_id: str) -> list[str]:
         """A component is back: operations that waited for it are due again. Returns their carriers."""
-        return sorted({carrier for (carrier,) in self._execute(QUERIES["returned"], (component_id,)).fetchall()})
+        carriers = self._session.execute(QUERIES["returned"], (component_id,)).fetchall()
+        return sorted({carrier for (carrier,) in carriers})
 
     def _known(self, request_id: str) -> Operation:
         operation = self.operation(request_id)
@@ -207,7 +216,8 @@ class Transaction(Records):
         self, operation: Operation, action: Action, now_ms: int, more: Mapping[str, Any] | None = None
     ) -> Operation:
         """Store a step of the lifecycle with its event."""
-        self._session.change_operation(_MOVE_OPERATION, moved_row(operation))
+        queue = None if action in _ASIDE else operation.carrier
+        self._session.change_operation(_MOVE_OPERATION, moved_row(operation), queue=queue)
         self._tell(operation, action, now_ms, more)
         return operation
 

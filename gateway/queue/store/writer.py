@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from pydantic_core import PydanticSerializationError
+
 from gateway.clock import Clock
 from gateway.errors import Code, MisuseError, Refusal
 from gateway.event import Event
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_WAITING: Final = 1_000  # jobs; callers beyond them await room
+_UNSTORABLE: Final = (sqlite3.Error, PydanticSerializationError)
 STALLED_AFTER_S: Final = 30.0  # no commit of a sound disk takes that long
 
 
@@ -71,7 +74,7 @@ def _run(transaction: Transaction, db: sqlite3.Connection, job: Job) -> None:
         if not db.in_transaction:  # SQLite undid more than this job: disk full, or an IO error
             raise
         transaction.undo_job()
-        job.error = refusal(why) if isinstance(why, sqlite3.Error) else why
+        job.error = refusal(why) if isinstance(why, _UNSTORABLE) else why
     else:
         transaction.end_job()
 
@@ -90,9 +93,9 @@ def _is_weather(why: Exception) -> bool:
 
 
 def refusal(why: Exception) -> Refusal:
-    """Say to a caller what the database could not do."""
+    """Say to a caller why nothing was stored."""
     full = getattr(why, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    told = Refusal(Code.STORAGE_FULL if full else Code.INTERNAL, f"The database said: {why}.")
+    told = Refusal(Code.STORAGE_FULL if full else Code.INTERNAL, f"It could not be stored: {why}.")
     told.__cause__ = why
     return told
 

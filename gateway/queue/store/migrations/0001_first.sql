@@ -35,30 +35,25 @@ CREATE TABLE operation (
     carrier TEXT NOT NULL,  -- who is spoken to: the proxy of a PROXY request, else the target
     is_proxy INTEGER NOT NULL,
     priority INTEGER NOT NULL,
-    status TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     creator TEXT NOT NULL,
-    delivery TEXT NOT NULL,
     initiator_component TEXT,
     request_type TEXT,
-    command_type TEXT,
-    retry_count INTEGER NOT NULL,
-    not_before INTEGER NOT NULL,
+    idempotency_key TEXT,
+    content_digest BLOB,  -- of what was asked; only beside an idempotency_key
+    details TEXT NOT NULL,  -- JSON: what the caller said and no query asks for
+    -- What the drain keeps
+    status TEXT NOT NULL DEFAULT 'QUEUED',
+    resumes INTEGER NOT NULL DEFAULT 0,  -- 1: it may have been carried out already; goes first, before its device forgets
+    not_before INTEGER NOT NULL DEFAULT 0,
     waits_for TEXT,
     sequence INTEGER,
     partner_sequence INTEGER,
     progress TEXT,
     started_at INTEGER,
     finished_at INTEGER,
-    reached TEXT NOT NULL,  -- JSON
-    result TEXT,  -- JSON
-    last_error TEXT,  -- JSON
-    cancellation_reason TEXT,
-    idempotency_key TEXT,
-    content_digest BLOB,  -- of what was asked; only beside an idempotency_key
-    details TEXT NOT NULL,  -- JSON: what the caller said and no query asks for
-    resumes INTEGER NOT NULL  -- 1: it may have been carried out already; goes first, before its device forgets
+    outcome TEXT NOT NULL DEFAULT '{}'  -- JSON: retry_count, reached, result, last_error, cancellation_reason
 ) STRICT;
 
 -- The order of processing: a claim reads its first entry, however many wait.
