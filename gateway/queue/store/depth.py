@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from gateway.operation import Operation, order_key
+from gateway.operation import Operation, order_class
 from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.undo import Undo
 
@@ -46,7 +46,7 @@ class Depths:
 
     def add(self, operation: Operation) -> None:
         """One more waits."""
-        carrier, order = operation.carrier, _order(operation)
+        carrier, order = operation.carrier, order_class(operation)
         self._count(operation.target_component, carrier, order, 1, operation.sequence is not None)
         age = (operation.created_at, operation.request_id)
         if age > self._newest.get((carrier, order), _NOTHING):
@@ -55,11 +55,11 @@ class Depths:
     def remove(self, operation: Operation) -> None:
         """One waits no more."""
         numbered = operation.sequence is not None
-        self._count(operation.target_component, operation.carrier, _order(operation), -1, -numbered)
+        self._count(operation.target_component, operation.carrier, order_class(operation), -1, -numbered)
 
     def place_of_newest(self, operation: Operation) -> int | None:
         """Return the place of an operation just added (1 = next); None where an earlier one may be younger."""
-        carrier, order = operation.carrier, _order(operation)
+        carrier, order = operation.carrier, order_class(operation)
         if self._newest[carrier, order] != (operation.created_at, operation.request_id):
             return None
         return sum([count for each, count in self._classes[carrier].items() if each <= order])
@@ -70,7 +70,3 @@ class Depths:
         self._undo.count(self._classes.setdefault(carrier, {}), order, delta)
         if numbered:
             self._undo.count(self._numbered, carrier, numbered)
-
-
-def _order(operation: Operation) -> _Class:
-    return order_key(operation)[:3]

@@ -32,12 +32,16 @@ class Records(SqlReader):
         super().__init__(db, clock)
         self._keep_events, self._upstream = keep_events, upstream
         self._undo = Undo()
-        self._seqs = {"event": self.last_seq(), "acknowledged": self.acknowledged_seq()}
+        self._last_seq = self.last_seq()  # of the groups before; those of `_events` follow
         self._first_seq = int(self._value(QUERIES["first_seq"]))
-        self._chain = {"head": db.execute(QUERIES["audit_head"]).fetchone() or (0, GENESIS)}
+        self._held: dict[str, Any] = {  # and taken back where a job is undone
+            "acknowledged": self.acknowledged_seq(),
+            "chain": db.execute(QUERIES["audit_head"]).fetchone() or (0, GENESIS),
+        }
         self._calls = 0
         self._events: list[Event] = []
         self._job = (0, 0)
+        self._trusted = False  # the clock; looked at once a group
         self._session = Session(db, self._undo)
         self._execute = self._session.read
 
@@ -46,6 +50,7 @@ class Records(SqlReader):
     def begin(self) -> None:
         """Start a group."""
         self._session.begin()
+        self._trusted = self._clock.trusted()
 
     def start_job(self) -> None:
         """Begin what may be undone by itself."""
@@ -70,6 +75,7 @@ class Records(SqlReader):
         self._first_seq = oldest
         self._undo.settle()
         events, self._events = self._events, []
+        self._last_seq += len(events)
         return events
 
     def abort(self) -> None:
@@ -85,17 +91,19 @@ class Records(SqlReader):
         return self._store(event.type, event.subject, event.at, event.attributes, trusted=event.time_trusted)
 
     def _store(self, kind: str, subject: str, at: int, attributes: Mapping[str, Any], *, trusted: bool = True) -> int:
-        seq = self._seqs["event"] + 1
-        event = Event(kind, subject, at, attributes, trusted and self._clock.trusted(), seq)
+        seq = self._newest_seq() + 1
+        event = Event(kind, subject, at, attributes, trusted and self._trusted, seq)
         self._session.change(_INSERT_EVENT, event_row(event))
-        self._undo.put(self._seqs, "event", seq)
         self._events.append(event)
         return seq
 
+    def _newest_seq(self) -> int:
+        return self._last_seq + len(self._events)
+
     def _prune(self) -> int:
         """Drop events that are neither owed to anybody nor within the bound; returns the oldest seq left."""
-        surplus = self._seqs["event"] - self._keep_events
-        last = min(surplus, self._seqs["acknowledged"]) if self._upstream else surplus
+        surplus = self._newest_seq() - self._keep_events
+        last = min(surplus, self._held["acknowledged"]) if self._upstream else surplus
         if last - self._first_seq < PRUNE_EVENTS:
             return self._first_seq
         last = min(last, self._first_seq + PRUNE_MOST)
@@ -104,10 +112,10 @@ class Records(SqlReader):
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` has reached the broker: those events may go when room is needed."""
-        reached = min(seq, self._seqs["event"])
-        if reached > self._seqs["acknowledged"]:
+        reached = min(seq, self._newest_seq())
+        if reached > self._held["acknowledged"]:
             self._session.change(QUERIES["put_meta"], ("acknowledged_seq", reached))
-            self._undo.put(self._seqs, "acknowledged", reached)
+            self._undo.put(self._held, "acknowledged", reached)
 
     def record_presence(self, changes: Sequence[PresenceChange]) -> None:
         """Store each change in its component row, with its event. Keeps absences, and so expected_return."""
@@ -139,10 +147,10 @@ class Records(SqlReader):
 
     def audit(self, entry: AuditEntry, now_ms: int) -> None:
         """Append to the audit chain."""
-        last, previous = self._chain["head"]
+        last, previous = self._held["chain"]
         row = audit_row(previous, last + 1, now_ms, entry)
         self._session.change(_INSERT_AUDIT, row)
-        self._undo.put(self._chain, "head", (last + 1, row[-1]))
+        self._undo.put(self._held, "chain", (last + 1, row[-1]))
 
     def remember(self, call: Call, answer: Mapping[str, Any]) -> None:
         """Keep the answer of a call with the transaction that gave it; forget, now and then, those that are over."""

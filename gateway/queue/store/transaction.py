@@ -19,6 +19,7 @@ from gateway.operation import (
     Verdict,
     act,
     after_restart,
+    apply,
 )
 from gateway.queue.store.depth import Depths
 from gateway.queue.store.records import Records
@@ -35,6 +36,7 @@ _PICK: Final = QUERIES["pick"].format(index="INDEXED BY operation_due", which="T
 _PICK_EMERGENCY: Final = QUERIES["pick"].format(
     index="INDEXED BY operation_emergency", which="request_type = 'EMERGENCY'"
 )
+_CLAIM: Final = Verdict(Action.CLAIM)
 _ASIDE: Final = frozenset(  # what is done to operations that neither were QUEUED before nor are after
     action for (before, action), after in TRANSITIONS.items() if Status.QUEUED not in {before, after}
 )
@@ -112,26 +114,26 @@ class Transaction(Records):
         if row is None:
             return None
         operation = operation_of(row)
-        claimed = act(operation, Verdict(Action.CLAIM), now_ms)
-        if claimed.sequence is None:
-            self._number(claimed)
         self._depths.remove(operation)
-        self._processing.add(claimed)
-        return self._move(claimed, Action.CLAIM, now_ms)
+        apply(operation, _CLAIM, now_ms)
+        if operation.sequence is None:
+            self._number(operation)
+        self._processing.add(operation)
+        return self._move(operation, Action.CLAIM, now_ms)
 
     def _number(self, operation: Operation) -> None:
         """Give the numbers that stay with an operation for all of its tries."""
         carrier = operation.carrier
         if operation.kind is Kind.COMMAND:
-            held = self._held("held_commands", carrier) if self._depths.numbers_held(carrier) else frozenset()
+            held = self._numbers("held_commands", carrier) if self._depths.numbers_held(carrier) else frozenset()
             operation.sequence = self._next(CMD_SEQ, carrier, held)
             return
-        operation.sequence = self._next(TXN_ID, carrier, self._held("held_transactions", carrier))
+        operation.sequence = self._next(TXN_ID, carrier, self._numbers("held_transactions", carrier))
         partner = operation.initiator_component
         if operation.request_type is not RequestType.PROXY and partner is not None:
-            operation.partner_sequence = self._next(TXN_ID, partner, self._held("held_transactions", partner))
+            operation.partner_sequence = self._next(TXN_ID, partner, self._numbers("held_transactions", partner))
 
-    def _held(self, query: str, component_id: str) -> frozenset[int]:
+    def _numbers(self, query: str, component_id: str) -> frozenset[int]:
         return frozenset(number for (number,) in self._session.read_operations(QUERIES[query], (component_id,)))
 
     def _next(self, counter: int, component_id: str, held: frozenset[int]) -> int:
