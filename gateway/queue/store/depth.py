@@ -44,13 +44,15 @@ class Depths:
         """Whether an operation that waits for `carrier` holds a sequence number."""
         return carrier in self._numbered
 
-    def add(self, operation: Operation) -> None:
-        """One more waits."""
+    def add(self, operation: Operation) -> int | None:
+        """One more waits. Returns its place (1 = next), or None where an earlier one may be younger."""
         carrier, order = operation.carrier, order_class(operation)
         self._count(operation.target_component, carrier, order, 1, operation.sequence is not None)
         age = (operation.created_at, operation.request_id)
-        if age > self._newest.get((carrier, order), _NOTHING):
-            self._newest[carrier, order] = age
+        if age <= self._newest.get((carrier, order), _NOTHING):
+            return None
+        self._newest[carrier, order] = age
+        return self._last_place(carrier, order)
 
     def remove(self, operation: Operation) -> None:
         """One waits no more."""
@@ -58,10 +60,13 @@ class Depths:
         self._count(operation.target_component, operation.carrier, order_class(operation), -1, -numbered)
 
     def place_of_newest(self, operation: Operation) -> int | None:
-        """Return the place of an operation just added (1 = next); None where an earlier one may be younger."""
+        """Return the place of an operation that waits; None where an earlier one may be younger."""
         carrier, order = operation.carrier, order_class(operation)
-        if self._newest[carrier, order] != (operation.created_at, operation.request_id):
+        if self._newest.get((carrier, order)) != (operation.created_at, operation.request_id):
             return None
+        return self._last_place(carrier, order)
+
+    def _last_place(self, carrier: str, order: _Class) -> int:
         return sum([count for each, count in self._classes[carrier].items() if each <= order])
 
     def _count(self, target: str, carrier: str, order: _Class, delta: int, numbered: int) -> None:

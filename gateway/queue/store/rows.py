@@ -23,8 +23,7 @@ _REQUEST_TYPES: Final[Mapping[str | None, RequestType | None]] = {
     None: None,
     **{str(each): each for each in RequestType},
 }
-_DETAILS: Final = (  # with delivery, arguments and metadata, kept as one JSON map; what says nothing is left out
-    "command_type",
+_DETAILS: Final = (  # with those that `operation_row` names itself, kept as one JSON map; what says nothing is left out
     "proxy_component",
     "timeout_s",
     "bound_serial",
@@ -39,6 +38,7 @@ _DETAILS: Final = (  # with delivery, arguments and metadata, kept as one JSON m
 _OUTCOME: Final = ("retry_count", "reached", "result", "last_error", "cancellation_reason")  # kept so, too
 _NO_OUTCOME: Final[Row] = (0, {}, None, None, None)
 _DETAIL_VALUES: Final = attrgetter(*_DETAILS)
+_NO_DETAILS: Final = (None,) * len(_DETAILS)
 _OUTCOME_VALUES: Final = attrgetter(*_OUTCOME)
 _NOTHING: Final = "{}"
 
@@ -52,8 +52,12 @@ def operation_row(operation: Operation) -> Row:
     """Return the values of `insert_operation`."""
     key = operation.idempotency_key
     request_type = operation.request_type
-    details = dict(zip(_DETAILS, _DETAIL_VALUES(operation), strict=True))
-    details = {name: value for name, value in details.items() if value is not None}
+    details: dict[str, Any] = {}
+    values = _DETAIL_VALUES(operation)
+    if values != _NO_DETAILS:
+        details = {name: value for name, value in zip(_DETAILS, values, strict=True) if value is not None}
+    if operation.command_type is not None:
+        details["command_type"] = operation.command_type
     if operation.delivery is not Delivery.AT_LEAST_ONCE:
         details["delivery"] = operation.delivery
     if operation.arguments:

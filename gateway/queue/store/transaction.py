@@ -69,11 +69,15 @@ class Transaction(Records):
                 return earlier
         self._check_room(operation, parameters)
         self._session.change_operation(_INSERT_OPERATION, operation_row(operation), queue=operation.carrier)
-        self._depths.add(operation)
-        place = self._depths.place_of_newest(operation) or self.queue_position(operation)
+        place = self._depths.add(operation) or super().queue_position(operation)
         attributes = {"request": operation.payload(), "queue_position": place}
         self._store("request_queued", operation.target_component, operation.created_at, attributes)
         return operation
+
+    def queue_position(self, operation: Operation) -> int | None:
+        """Return its place among those waiting for its carrier (1 = next); None unless QUEUED."""
+        newest = self._depths.place_of_newest(operation) if operation.status is Status.QUEUED else None
+        return newest or super().queue_position(operation)
 
     def _repeated(self, operation: Operation) -> Operation | None:
         key = (operation.creator, operation.idempotency_key)
