@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gateway import requests as ask
 from gateway.access import Actor, Role
 from gateway.clock import Clock, rfc3339
-from gateway.component import Component, Registry
+from gateway.component import Component, QueueMode, Registry
 from gateway.errors import Code, Refusal
 from gateway.event import GATEWAY, Event
 from gateway.ids import RequestIds
@@ -60,6 +60,10 @@ class Tuning:
     def __init__(self, first: Parameters, changed: Mapping[str, Any]) -> None:
         known = {name: value for name, value in changed.items() if name in Parameters.model_fields}
         self.current = Parameters.model_validate({**first.model_dump(), **known})
+
+    def change(self, params: Mapping[str, Any]) -> None:
+        """Put changed parameters in force, beside those that changed meanwhile."""
+        self.current = Parameters.model_validate({**self.current.model_dump(), **params})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ class Api:
             raise Refusal(Code.NOT_AUTHORIZED, "EMERGENCY needs the role operator.")
         if kind is RequestType.PROXY:
             self._check_proxy(model.proxy_component or "", target)
-        if self._roster.sighting(initiator.component_id).presence is not Presence.ONLINE:
+        if not self._is_online(initiator):
             raise Refusal(Code.INITIATOR_OFFLINE, f"{initiator.component_id} is not online.")
         ttl_s = model.ttl_s if model.expiry_hours is None else model.expiry_hours * HOUR_S
         operation = Operation(
@@ -252,6 +256,9 @@ class Api:
 
     async def _enqueue(self, asked: Asked, operation: Operation) -> Answer:
         parameters = self._tuning.current
+        carrier = self._known(operation.carrier, "proxy_component")
+        if carrier.queue_mode is QueueMode.PASS_THROUGH and not self._is_online(carrier):
+            raise Refusal(Code.COMPONENT_OFFLINE, f"{carrier.component_id} takes work only while it is online.")
 
         def effect(tx: Tx) -> Answer:
             stored = tx.enqueue(operation, parameters)  # an earlier one, where the idempotency key says so
@@ -265,7 +272,8 @@ class Api:
         if ttl_s is None:
             ttl_s = longest_s if default_s is None else min(default_s, longest_s)
         if not 0 < ttl_s <= longest_s:
-            raise Refusal(Code.EXPIRY_OUT_OF_RANGE, f"{ttl_s:g} s is not within {longest_s:g} s.")
+            asked, longest = f"{ttl_s / HOUR_S:g} h", f"{longest_s / HOUR_S:g} h"
+            raise Refusal(Code.EXPIRY_OUT_OF_RANGE, f"{asked} is not above 0 and within {longest}.")
         return now_ms + max(1, round(ttl_s * 1000))
 
     async def _cancel_request(self, asked: Asked, model: ask.CancelRequest) -> Answer:
@@ -379,12 +387,14 @@ class Api:
     async def _get_health(self, asked: Asked, _: ask.GetHealth) -> Answer:
         load = await self._store.read(lambda reader: reader.load(asked.now_ms))
         buses, upstream = self._health.buses(), self._health.upstream()
-        well = all(bus.get("state") == "UP" for bus in buses) and upstream.get("connected", True)
+        heard = all(bus["state"] == bus["heard"] == "UP" for bus in buses)
+        well = heard and upstream.get("connected", True)
         return _ok(
             {
                 "healthy": well,
                 "queue_depth": load.queue_depth,
                 "active_operations": self._drains.active,
+                "attempts": self._drains.counters(),
                 "average_wait_ms": load.average_wait_ms,
                 "average_processing_ms": load.average_processing_ms,
                 "failure_rate": load.failure_rate,
@@ -412,8 +422,11 @@ class Api:
             return {"params": changed.model_dump()}
 
         answer = await self._commit(asked, GATEWAY, effect)
-        self._tuning.current = changed
+        self._tuning.change(model.params)
         return answer
+
+    def _is_online(self, component: Component) -> bool:
+        return self._roster.sighting(component.component_id).presence is Presence.ONLINE
 
     def _known(self, component_id: str, field: str) -> Component:
         """Return a component that may be commanded. Raises Refusal COMPONENT_NOT_FOUND, NOT_ALLOWED."""

@@ -5,12 +5,14 @@ a fault in one of them stops all, and the service manager starts us again.
 """
 
 import asyncio
+import fcntl
 import hashlib
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ from gateway.api import Api, Tuning
 from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
 from gateway.bus.exchange.executor import BusExecutor
-from gateway.bus.frames import load_codecs
+from gateway.bus.frames import Codec, codecs_of
 from gateway.bus.link import Link
 from gateway.bus.monitor import Monitor
 from gateway.bus.monitor.roster import CombinedRoster
@@ -31,11 +33,12 @@ from gateway.bus.simulator.runner import Simulator
 from gateway.bus.simulator.scenario import load_scenario
 from gateway.clock import Clock, SystemClock
 from gateway.component import Component, ComponentKind, Registry
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreUnavailable
 from gateway.event import GATEWAY, Event
 from gateway.notify import ServiceManager
 from gateway.ports import AuditEntry, ComponentRow, Tx
 from gateway.queue.drain import Drain
+from gateway.queue.drain.patience import write
 from gateway.queue.store import BYTES_PER_EVENT, KEEP_EVENTS, SqliteStore
 from gateway.recorder import Recorder
 from gateway.settings import PresenceSection, Settings, SyncSection
@@ -50,6 +53,7 @@ from gateway.sync.uplink import Uplink
 
 log = logging.getLogger(__name__)
 
+LOCK: Final = "lock"
 WATCH_SHARE: Final = 3  # how often in a watchdog interval we look whether all is well
 SIMULATED: Final = "virtual"  # the interface whose devices live in this process
 
@@ -79,6 +83,10 @@ class Gateway:
     links: Mapping[str, Link]
     monitors: list[Monitor]
 
+    def codecs(self, bus: str) -> Mapping[str, Codec]:
+        """Return the messages of a bus."""
+        return codecs_of(next(section.dbc for section in self.settings.bus if section.name == bus))
+
     def presence_settings(self, component_id: str) -> PresenceSection:
         """Return the presence settings of a component: its own over the general ones."""
         defaults = self.settings.presence
@@ -86,7 +94,7 @@ class Gateway:
         return next((section.presence(defaults) for section in own), defaults)
 
 
-class Vitals:
+class GatewayHealth:
     """What is well and what is not: `gateway.ports.Health`."""
 
     def __init__(
@@ -119,7 +127,9 @@ async def run(settings: Settings, *, scenario: Path | None = None) -> None:
     registry = Registry(settings.components())
     links = {section.name: Link(section.name, section, clock, rng) for section in settings.bus}
     async with AsyncExitStack() as opened:
-        store = await opened.enter_async_context(_open_store(settings, clock))
+        _make_folders(settings)
+        opened.enter_context(_alone_in(settings.gateway.state_dir))
+        store = await _open_store(opened, settings, clock)
         clock.floor_ms = max(clock.floor_ms, store.last_event_at)
         gateway = Gateway(settings, clock, rng, registry, store, links, [])
         recalled = await _recall(gateway)
@@ -130,20 +140,38 @@ async def run(settings: Settings, *, scenario: Path | None = None) -> None:
         await _run_together(work, partial(_farewell, gateway, service))
 
 
-def _open_store(settings: Settings, clock: Clock) -> AbstractAsyncContextManager[SqliteStore]:
+def _make_folders(settings: Settings) -> None:
     for folder in (settings.gateway.state_dir, settings.gateway.socket.parent):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as why:
             raise ConfigError([f"{folder}: cannot be made: {why.strerror}"]) from why
-    sync = settings.sync
-    return SqliteStore.open(
-        settings.gateway.database,
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other gateway out of a state directory: two that share a database would undo each other's work."""
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as why:
+            raise ConfigError([f"gateway.state_dir: another gateway uses {folder}"]) from why
+        yield
+
+
+async def _open_store(opened: AsyncExitStack, settings: Settings, clock: Clock) -> SqliteStore:
+    sync, path = settings.sync, settings.gateway.database
+    store = SqliteStore.open(
+        path,
         clock=clock,
         max_bytes=settings.queue.max_database_bytes,
         keep_events=KEEP_EVENTS if sync is None else sync.outbox_max_bytes // BYTES_PER_EVENT,
         upstream=sync is not None,
     )
+    try:
+        return await opened.enter_async_context(store)
+    except sqlite3.Error as why:
+        raise StoreUnavailable(f"{path}: {why}") from why
 
 
 async def _recall(gateway: Gateway) -> Recalled:
@@ -168,7 +196,7 @@ def _compose(gateway: Gateway, recalled: Recalled) -> list[Coroutine[Any, Any, N
     settings, clock, rng = gateway.settings, gateway.clock, gateway.rng
     registry, store = gateway.registry, gateway.store
     tuning = Tuning(settings.queue.parameters(), recalled.parameters)
-    exchanges = {name: Exchange(link, clock) for name, link in gateway.links.items()}
+    exchanges = {name: Exchange(link, clock, gateway.codecs(name)) for name, link in gateway.links.items()}
     roster, commands = CombinedRoster(gateway.monitors), Catalogue()
     executor = BusExecutor(
         registry=registry, roster=roster, exchanges=exchanges, commands=commands, clock=clock, rng=rng
@@ -187,14 +215,14 @@ def _compose(gateway: Gateway, recalled: Recalled) -> list[Coroutine[Any, Any, N
     )
     recorder = Recorder(store, partial(_discovered, gateway))
     gateway.monitors.extend(_monitor(gateway, recalled, bus, recorder, drain) for bus in gateway.links)
-    vitals = Vitals(gateway.links, gateway.monitors, exchanges)
+    health = GatewayHealth(gateway.links, gateway.monitors, exchanges)
     api = Api(
         store=store,
         registry=registry,
         roster=roster,
         commands=commands,
         drains=drain,
-        health=vitals,
+        health=health,
         tuning=tuning,
         clock=clock,
     )
@@ -202,8 +230,8 @@ def _compose(gateway: Gateway, recalled: Recalled) -> list[Coroutine[Any, Any, N
     control = ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=clock)
     work = [recorder.run(), drain.run(), control.run()]
     if settings.sync is not None:
-        vitals.uplink = _uplink(gateway, settings.sync, api)
-        work.append(vitals.uplink.run())
+        health.uplink = _uplink(gateway, settings.sync, api)
+        work.append(health.uplink.run())
     work += [monitor.run() for monitor in gateway.monitors]
     return work + [link.run() for link in gateway.links.values()]
 
@@ -213,7 +241,7 @@ def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder,
     return Monitor(
         wire=gateway.links[bus],
         components=[(component, gateway.presence_settings(component.component_id)) for component in here],
-        codecs=load_codecs(),
+        codecs=gateway.codecs(bus),
         clock=gateway.clock,
         rows=recalled.rows,
         sink=recorder.take,
@@ -277,7 +305,8 @@ def _simulation(gateway: Gateway, file: Path | None, opened: AsyncExitStack) -> 
     work = []
     for section in sections:
         link = Link(section.name, section, gateway.clock, gateway.rng)
-        simulator = Simulator(scenario=scenario, wire=link, clock=gateway.clock, journal=journal)
+        codecs = gateway.codecs(section.name)
+        simulator = Simulator(scenario=scenario, wire=link, clock=gateway.clock, journal=journal, codecs=codecs)
         work += [link.run(), simulator.run()]
     return work
 
@@ -304,7 +333,7 @@ async def _farewell(gateway: Gateway, service: ServiceManager) -> None:
 async def _tell(gateway: Gateway, event_type: str, attributes: Mapping[str, Any]) -> None:
     clock = gateway.clock
     event = Event(event_type, GATEWAY, clock.wall_ms(), attributes, time_trusted=clock.trusted())
-    await gateway.store.write(lambda tx: tx.emit(event))
+    await write(gateway.store, lambda tx: tx.emit(event))
 
 
 async def _watch(gateway: Gateway, service: ServiceManager) -> None:

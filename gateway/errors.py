@@ -87,9 +87,9 @@ CODES: Final[Mapping[Code, CodeInfo]] = {
     Code.IDEMPOTENCY_CONFLICT: CodeInfo(_C, "Use a new idempotency key for other content."),
     Code.DEPENDENCY_FAILED: CodeInfo(_C, "Mend or requeue the operation this one depends on."),
     Code.PRECONDITION_FAILED: CodeInfo(_C, "Bring the component into the state the message names, then ask again."),
-    Code.NOT_ALLOWED: CodeInfo(_R, "The configuration must name this command before it may be used."),
+    Code.NOT_ALLOWED: CodeInfo(_R, "The gateway's configuration must allow it first."),
     Code.CLOCK_UNTRUSTED: CodeInfo(_B, "Give the gateway the right time, then ask again."),
-    Code.NOTHING_PENDING: CodeInfo(_C, "Nothing waits for this component: there is nothing to do."),
+    Code.NOTHING_PENDING: CodeInfo(_C, "There is nothing to do."),
     Code.INVALID_STATE_TRANSITION: CodeInfo(_C, "Read the request's status: this cannot happen to it any more."),
     Code.ALREADY_PROCESSING: CodeInfo(_B, "Wait until the component's current operation has ended."),
     Code.EXCHANGE_TIMEOUT: CodeInfo(_B, "Check that the component answers on the bus."),
@@ -112,6 +112,10 @@ class MisuseError(GatewayError):
 
 class LinkDown(GatewayError):  # noqa: N818 - a state of the weather, named as the event it becomes
     """CAN bus or broker away. No bug: the same work may be tried again."""
+
+
+class StoreUnavailable(GatewayError):  # noqa: N818 - a state of the disk
+    """The database cannot be opened: disk full, no rights, no file. The next start may find it better."""
 
 
 class PeerError(GatewayError):

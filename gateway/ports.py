@@ -68,6 +68,10 @@ class PresenceChange:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
+Notice = PresenceChange | Event
+"""What a monitor has to tell. What it tells in one call belongs in one transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentRow:
     """The live part of a component as the store keeps it."""
@@ -424,6 +428,10 @@ class Drains(Protocol):
     @property
     def active(self) -> int:
         """How many operations are PROCESSING."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """How many attempts ended in which action since the start."""
         ...
 
 

@@ -8,11 +8,11 @@ from typing import Final
 
 from gateway.errors import MisuseError
 from gateway.event import Event
-from gateway.ports import PresenceChange, Store, Tx
+from gateway.ports import Notice, Store, Tx
+from gateway.queue.drain.patience import write
 
 log = logging.getLogger(__name__)
 
-Notice = PresenceChange | Event
 LIMIT: Final = 4096  # batches; presence changes are damped, so this many mean that the store has stopped for long
 
 
@@ -42,7 +42,7 @@ class Recorder:
             self._wake.clear()  # all that has come meanwhile goes into one transaction, and so into one sync
             notices = [notice for batch in self._waiting for notice in batch]
             self._waiting.clear()
-            await self._store.write(_recording(notices))
+            await write(self._store, _recording(notices))  # a full disk must not end the watch over batteries
 
 
 def _recording(notices: Sequence[Notice]) -> Callable[[Tx], None]:

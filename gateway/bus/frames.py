@@ -3,7 +3,7 @@
 The DBC is read once, with cantools; after that a frame costs a shift and a mask a signal and asks cantools no more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -107,6 +107,14 @@ def dbc_path() -> Path:
     """Return our DBC: beside this package when installed, in dbc/ of a checkout."""
     packaged = Path(str(files("gateway.bus") / "bms_gateway.dbc"))
     return packaged if packaged.exists() else Path(__file__).parents[2] / "dbc" / "bms_gateway.dbc"
+
+
+def codecs_of(dbcs: Iterable[Path]) -> Mapping[str, Codec]:
+    """Return the messages to use on a bus: ours, and for those of the same name the ones of its own DBC files."""
+    codecs = dict(load_codecs())
+    for path in dbcs:
+        codecs.update(load_codecs(path))
+    return codecs
 
 
 @cache

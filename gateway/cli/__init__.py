@@ -9,7 +9,7 @@ import click
 
 from gateway import __version__
 from gateway.cli import verbs
-from gateway.cli.asking import CONFIG, Failure, reach_options, remember
+from gateway.cli.asking import CONFIG, REFUSED, Failure, reach_options, remember
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # The heavy libraries are imported by the command that needs them: `--help` answers at once, on slow boards too.
@@ -79,12 +79,14 @@ def simulate(scenario: Path, config: Path, bus: str | None, seconds: float | Non
 @contextmanager
 def _configuration() -> Iterator[None]:
     """Turn a configuration that cannot be used into its exit code, with every problem named."""
-    from gateway.errors import ConfigError  # noqa: PLC0415 - see above
+    from gateway.errors import ConfigError, StoreUnavailable  # noqa: PLC0415 - see above
 
     try:
         yield
     except ConfigError as why:
         raise Failure("\n".join(why.problems), CONFIG) from why
+    except StoreUnavailable as why:  # no fault of the configuration: the next start may go better
+        raise Failure(str(why), REFUSED) from why
     except BaseExceptionGroup as group:  # a task of the daemon found it out
         found, others = group.split(ConfigError)
         if found is None or others is not None:

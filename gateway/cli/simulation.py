@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from gateway.bus.frames import codecs_of
 from gateway.bus.link import Link
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.runner import Simulator
@@ -46,7 +47,8 @@ async def simulate(
             tasks = []
             for section in buses:
                 link = Link(section.name, section, clock, random.Random())  # noqa: S311 - spreads retries
-                simulator = Simulator(scenario=scenario, wire=link, clock=clock, journal=kept)
+                codecs = codecs_of(section.dbc)
+                simulator = Simulator(scenario=scenario, wire=link, clock=clock, journal=kept, codecs=codecs)
                 tasks.append(group.create_task(link.run(), name=f"link {section.name}"))
                 tasks.append(group.create_task(simulator.run(), name=f"nodes of {section.name}"))
             await _told_to_stop(seconds)

@@ -1,11 +1,8 @@
 """Configuration: one TOML file, unknown keys refused, every value overridable as BMS_GATEWAY__SECTION__KEY.
 
-`load` reads the file and names every problem with its place. Parameters that may change at run time are `Parameters`.
+Here stands what a file may say; `load` reads one and names every problem with its place. Parameters that may change at run time are `Parameters`.
 """
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -17,21 +14,16 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
 )
 
 from gateway.access import Role
 from gateway.component import Component, ComponentKind, DrainMode, QueueMode
 from gateway.errors import ConfigError
 from gateway.ids import NAME_PATTERN
-from gateway.settings import toml_source
-from gateway.settings.contradictions import contradictions
-from gateway.settings.toml_source import Source
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(gt=0, le=86_400_000)]
-ENV_PREFIX: Final = "BMS_GATEWAY__"
 KEY_BYTES: Final = 16  # AES-128
 
 
@@ -154,7 +146,6 @@ class Parameters(Section):
     auto_cancel_expired: bool = True
     enable_retry: bool = True
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
-    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     processing_timeout_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60
 
 
@@ -221,84 +212,6 @@ class Settings(Section):
         return made
 
 
-def load(file: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read `file` and the overrides in `environ`. Relative paths start at the file's folder.
-
-    Raises ConfigError with every problem found, each with its place (file, section and key).
-    """
-    survey = examine(file, environ)
-    if survey.problems:
-        raise ConfigError(survey.problems)
-    return survey.settings
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a file says.
-
-    `settings`: its sound parts, whole where there are no problems; see `model_fields_set`. `component_ids`: those of
-    tables in which something is wrong, too.
-    """
-
-    settings: Settings
-    problems: list[str]
-    component_ids: frozenset[str]
-
-
-def examine(file: Path, environ: Mapping[str, str] = os.environ) -> Survey:
-    """Read `file` as `load` does, as far as it is sound. Raises ConfigError only where it is no TOML at all."""
-    source = toml_source.read(file, environ, ENV_PREFIX)
-    _from_folder(source.raw, file.resolve().parent)
-    problems = source.problems
-    try:
-        settings = Settings.model_validate(source.raw)
-    except ValidationError as why:
-        errors = why.errors(include_url=False)
-        problems += [source.tell(error, Settings) for error in errors]
-        source.hurt.update(error["loc"][:depth] for error in errors for depth in (1, 2))
-        settings = _sound_parts(source)
-    problems += [f"{source.place(place)}: {what}" for place, what in contradictions(settings, source)]
-    return Survey(settings, problems, frozenset(source.names("component", "id")))
-
-
-def _sound_parts(source: Source) -> Settings:
-    """Return the sections, and the tables of list sections, that are not hurt."""
-    sound: dict[str, Any] = {"bus": [], "component": []}
-    for section, content in source.raw.items():
-        model = toml_source.section_model(Settings, section)
-        if model is None:
-            continue
-        if isinstance(content, list) and section in sound:
-            sound[section] = [model.model_validate(content[n]) for n in source.sound_rows(section)]
-        elif (section,) not in source.hurt:
-            sound[section] = model.model_validate(content)
-    return Settings.model_construct(**sound)
-
-
-_PATHS: Final = {
-    "gateway": ("state_dir", "socket"),
-    "bus": ("dbc",),
-    "component": ("key_file",),
-    "sync": ("password_file", "ca_file", "cert_file", "key_file"),
-    "access": ("file",),
-}
-
-
-def _from_folder(raw: dict[str, Any], folder: Path) -> None:
-    """Make relative paths in `raw` start at `folder`."""
-    for section, keys in _PATHS.items():
-        content = raw.get(section)
-        tables = content if isinstance(content, list) else [content]
-        for table in (table for table in tables if isinstance(table, dict)):
-            table.update({key: _placed(table[key], folder) for key in keys if key in table})
-
-
-def _placed(value: Any, folder: Path) -> Any:
-    if isinstance(value, list):
-        return [_placed(each, folder) for each in value]
-    return str(folder / value) if isinstance(value, str) else value
-
-
 def _component(section: ComponentSection, problems: list[str]) -> Component:
     key = None
     if section.key_file is not None:
@@ -324,3 +237,8 @@ def _component(section: ComponentSection, problems: list[str]) -> Component:
         drain_mode=section.drain_mode,
         probe=section.probe,
     )
+
+
+from gateway.settings.loading import Survey as Survey  # noqa: E402 - loading needs the models above
+from gateway.settings.loading import examine as examine  # noqa: E402
+from gateway.settings.loading import load as load  # noqa: E402

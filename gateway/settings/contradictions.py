@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.toml_source import Place, Source
 
-if TYPE_CHECKING:  # settings.py asks us
+if TYPE_CHECKING:  # gateway/settings/__init__.py asks us
     from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection
 
 T = TypeVar("T")

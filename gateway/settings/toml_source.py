@@ -1,6 +1,5 @@
 """What stands in a TOML file and in the environment over it, and how a problem in either is told to people."""
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from gateway import wording
 from gateway.errors import ConfigError
 
 Place = tuple[int | str, ...]  # as pydantic spells it: ("bus", 0, "name")
@@ -34,13 +34,11 @@ class Source:
         variable = self._variable(place)
         if variable is not None:
             return f"environment: {variable}"
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-        return f"{self.file}: {path}{self._named(place)}"
+        return f"{self.file}: {wording.path(place)}{self._named(place)}"
 
     def tell(self, error: ErrorDetails, model: type[BaseModel]) -> str:
         """Tell one error of a validation of `raw` as `model`: its place, and what to do."""
-        place = error["loc"]
-        return f"{self.place(place)}: {_phrase(error, keys_at(model, place[:-1]))}"
+        return f"{self.place(error['loc'])}: {phrase(error, model)}"
 
     def names(self, section: str, key: str) -> list[str]:
         """Return what `key` says in each table of a list section, sound or not."""
@@ -120,18 +118,18 @@ def section_model(model: type[BaseModel], key: str) -> type[BaseModel] | None:
     return None
 
 
-_PHRASES: Final[Mapping[str, str]] = {
-    "missing": "is required",
+_HEADERS: Final[Mapping[str, str]] = {  # what a misplaced header is called in a TOML file
     "list_type": "is a list: write [[{key}]] above each of its tables, or [ ] around its values",
+    "tuple_type": "is a list: write [[{key}]] above each of its tables, or [ ] around its values",
+    "dict_type": "is a section: write [{key}] above its keys",
     "model_type": "is a section: write [{key}] above its keys",
 }
 
 
-def _phrase(error: ErrorDetails, known: list[str]) -> str:
-    """Say an error in the words of the file."""
-    key = str(error["loc"][-1]) if error["loc"] else ""
-    if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, known, n=1)
-        return f'unknown key; did you mean "{close[0]}"?' if close else "unknown key"
-    phrase = _PHRASES.get(error["type"])
-    return phrase.format(key=key) if phrase else error["msg"].removeprefix("Value error, ")
+def phrase(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Say an error of a validation as `model` in the words of a TOML file."""
+    place = error["loc"]
+    header = _HEADERS.get(error["type"])
+    if header is not None:
+        return header.format(key=".".join(part for part in place if isinstance(part, str)))
+    return wording.phrase(error, keys_at(model, place[:-1]))

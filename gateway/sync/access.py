@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from gateway import wording
 from gateway.access import EVERY_COMPONENT, Actor, Role
 from gateway.errors import ConfigError
-from gateway.ids import NAME_PATTERN, is_name
-from gateway.settings import Name, Section
+from gateway.ids import is_name
+from gateway.settings import Name, Section, toml_source
 
 KEY_BYTES: Final = 32  # a raw Ed25519 public key
 
@@ -28,7 +29,13 @@ def _public_key(text: str) -> str:
     return text
 
 
-_Granted = Annotated[str, StringConstraints(pattern=rf"{NAME_PATTERN}|^\*$")]
+def _granted(text: str) -> str:
+    if text != EVERY_COMPONENT and not is_name(text):
+        raise ValueError(f'must be the id of a component, or "{EVERY_COMPONENT}" for all')
+    return text
+
+
+_Granted = Annotated[str, AfterValidator(_granted)]
 _PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
@@ -76,7 +83,9 @@ def load_access(file: Path | None, components: frozenset[str] | None = None) -> 
     except OSError as why:
         raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
     except ValidationError as why:  # before ValueError, which it is too
-        raise ConfigError([f"{file}: {_place(error['loc'])}: {error['msg']}" for error in why.errors()]) from why
+        raise ConfigError(
+            [f"{file}: {wording.path(error['loc'])}: {toml_source.phrase(error, _AccessFile)}" for error in why.errors()]
+        ) from why
     except ValueError as why:
         raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
     problems = _dangling(parsed, components)
@@ -103,8 +112,3 @@ def _dangling(parsed: _AccessFile, components: frozenset[str] | None) -> list[st
         for granted in section.components
         if granted != EVERY_COMPONENT and granted not in components
     ]
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    """Spell a place in the file: ("actors", "anna", "components", 0) -> "actors.anna.components[0]"."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")

@@ -219,7 +219,11 @@ class RequestServer:
         verb = REQUESTS.get(job.request)
         if actor.role in self._must_sign and verb is not None and verb.changes:
             await self._tell_audit(job, Code.BAD_SIGNATURE)
-            raise Refusal(Code.BAD_SIGNATURE, f"The role {actor.role} must sign over MQTT what it changes.")
+            raise Refusal(
+                Code.BAD_SIGNATURE,
+                f"The role {actor.role} must sign what it changes over MQTT, which this version cannot check: "
+                "use the control socket.",
+            )
         return actor
 
     def _still_due(self, job: _Job) -> int:

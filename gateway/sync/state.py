@@ -9,6 +9,7 @@ from gateway.clock import rfc3339
 from gateway.component import Component, Registry
 from gateway.event import Event
 from gateway.ports import ComponentRow, QueueStatus, Reader
+from gateway.presence import Presence
 from gateway.sync.message import Outgoing
 from gateway.sync.payload import CONTENT_TYPE, Encoding, encode
 from gateway.sync.topics import Topics
@@ -73,11 +74,16 @@ class States:
 
     def everything(self, reader: Reader) -> Snapshot:
         """Read all there is to tell."""
-        rows = {row.component_id: row for row in reader.components()}
+        known = {row.component_id: row for row in reader.components()}
         ids = [component.component_id for component in self._registry]
+        rows = {**{component_id: self._never_heard(component_id) for component_id in ids}, **known}
         queues = {component_id: reader.queue_status(component_id) for component_id in ids}
         left = tuple(component_id for component_id in rows if component_id not in self._registry)
         return Snapshot(reader.last_seq(), rows, queues, left)
+
+    def _never_heard(self, component_id: str) -> ComponentRow:
+        since = self._birth.started_at
+        return ComponentRow(component_id, Presence.UNKNOWN, "never_heard", since, None, None, None, {})
 
     def some(self, reader: Reader, dirty: Dirty) -> Snapshot:
         """Read what `dirty` names."""

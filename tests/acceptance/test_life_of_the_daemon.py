@@ -1,5 +1,7 @@
 """How the daemon starts, what it remembers, whom it discovers, and how it takes its leave."""
 
+import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -97,6 +99,38 @@ async def test_a_command_that_may_run_once_is_given_up_when_a_kill_hides_its_out
         (event,) = at.events("request_abandoned")
         assert event["attributes"]["last_error"]["code"] == "OUTCOME_UNKNOWN"
         assert [deed.arg1 for deed in at.simulator.journal.deeds("module-01")] == [5]
+
+
+async def test_a_second_gateway_keeps_its_hands_off_the_first_ones_database(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        await at.until_online()
+        other = {"BMS_GATEWAY__GATEWAY__SOCKET": str(tmp_path / "other.sock")}
+        line = [sys.executable, "-m", "gateway", "run", "--config", str(tmp_path / "gateway.toml")]
+        environ = {**os.environ, **other}
+        second = await asyncio.to_thread(
+            subprocess.run, line, capture_output=True, text=True, check=False, timeout=60, env=environ
+        )
+        assert (second.returncode, "another gateway uses" in second.stderr) == (78, True)
+        assert await at.until_ended({await at.write("module-03", 7)}) == {"request_completed": 1}
+
+
+def test_a_database_that_cannot_be_opened_is_one_line_and_worth_another_start(tmp_path: Path) -> None:
+    (tmp_path / "gateway.db").mkdir()
+    config = tmp_path / "gateway.toml"
+    config.write_text(f"""
+[gateway]
+id = "gw"
+state_dir = "{tmp_path}"
+socket = "{tmp_path}/control.sock"
+[[bus]]
+name = "can0"
+interface = "virtual"
+""")
+    line = [sys.executable, "-m", "gateway", "run", "--config", str(config)]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert str(tmp_path / "gateway.db") in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_configuration_that_cannot_be_used_is_status_78_with_every_problem_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every request, against the real store and the real command types; roster and drains are doubles."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
@@ -12,7 +13,7 @@ from gateway.access import Actor, Role
 from gateway.api import REQUESTS, Api, Tuning
 from gateway.bus.commands import Catalogue
 from gateway.clock import parse_rfc3339
-from gateway.component import Component, ComponentKind, Registry
+from gateway.component import Component, ComponentKind, QueueMode, Registry
 from gateway.event import Event
 from gateway.ports import Call, DrainReport
 from gateway.queue.store import SqliteStore
@@ -43,6 +44,7 @@ REGISTRY = (
     ),
     Component("module-04", ComponentKind.MODULE, "can0", 0xA4, owner="fleet-north", proxies=frozenset({"pack-01"})),
     Component("shy-01", ComponentKind.MODULE, "can0", 0xA5, owner="fleet-north", capabilities=frozenset({"wake"})),
+    Component("now-01", ComponentKind.MODULE, "can0", 0xA6, owner="fleet-north", queue_mode=QueueMode.PASS_THROUGH),
     Component("far-01", ComponentKind.PACK, "can1", 0x12, owner="fleet-north"),
     Component("can0-module-a7", ComponentKind.MODULE, "can0", 0xA7, configured=False),
 )
@@ -59,17 +61,20 @@ class Drains:
         self.begun.append((component_id, max_operations, process_proxy_queue))
         return f"drain-{len(self.begun)}"
 
+    def counters(self) -> dict[str, int]:
+        return {"complete": 3}
+
     async def finished(self, drain_id: str) -> DrainReport:
         return DrainReport(self.begun[int(drain_id.removeprefix("drain-")) - 1][0], 5, 4, 1, 1250)
 
 
 class Health:
     def __init__(self) -> None:
-        self.state = "UP"
+        self.state = self.heard = "UP"
         self.connected = True
 
     def buses(self) -> list[dict[str, Any]]:
-        return [{"name": "can0", "state": self.state}]
+        return [{"name": "can0", "state": self.state, "heard": self.heard}]
 
     def upstream(self) -> dict[str, Any]:
         return {"configured": True, "connected": self.connected}
@@ -253,6 +258,14 @@ async def test_an_idempotency_key_gives_the_first_answer_again(desk: Desk) -> No
     assert len([event for event in desk.events if event.type == "request_queued"]) == 1
 
 
+async def test_a_component_that_passes_work_through_takes_it_only_while_it_is_online(desk: Desk) -> None:
+    now = {**READ, "target_component": "now-01"}
+    assert (await desk.ok(OWNER, "queue_command", **now))["queue_position"] == 1
+    desk.roster.offline("now-01")
+    assert await desk.code(OWNER, "queue_command", **now) == "COMPONENT_OFFLINE"
+    assert len([event for event in desk.events if event.type == "request_queued"]) == 1
+
+
 async def test_a_full_queue_says_so(desk: Desk) -> None:
     await desk.ok(ROOT, "set_params", params={"max_requests_per_component": 1})
     await desk.ok(ANNA, "queue_command", **READ)
@@ -395,6 +408,8 @@ async def test_health_is_well_only_if_every_bus_and_the_broker_are(desk: Desk) -
     assert not (await desk.ok(VIEWER, "get_health"))["healthy"]
     desk.health.connected, desk.health.state = True, "DOWN"
     assert not (await desk.ok(VIEWER, "get_health"))["healthy"]
+    desk.health.state, desk.health.heard = "UP", "SILENT"
+    assert not (await desk.ok(VIEWER, "get_health"))["healthy"]
 
 
 async def test_parameters_are_changed_by_an_admin_kept_and_told(desk: Desk) -> None:
@@ -408,6 +423,13 @@ async def test_parameters_are_changed_by_an_admin_kept_and_told(desk: Desk) -> N
     assert desk.events[-1].attributes == {"params": {"max_retry_attempts": 5}, "actor": "root"}
     kept = await desk.store.write(lambda tx: tx.parameters())
     assert Tuning(Parameters(), kept).current.max_retry_attempts == 5
+
+
+async def test_parameters_changed_at_the_same_time_are_all_in_force(desk: Desk) -> None:
+    changes = [{"max_retry_attempts": 5}, {"max_queue_depth": 50}, {"enable_retry": False}]
+    await asyncio.gather(*(desk.ok(ROOT, "set_params", params=params) for params in changes))
+    told = (await desk.ok(VIEWER, "get_params"))["params"]
+    assert (told["max_retry_attempts"], told["max_queue_depth"], told["enable_retry"]) == (5, 50, False)
 
 
 async def test_what_is_not_known_is_answered_and_not_raised(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.bus import e2e
-from gateway.bus.frames import Codec, dbc_path, load_codecs
+from gateway.bus.frames import Codec, codecs_of, dbc_path, load_codecs
 from gateway.bus.wire import EXTENDED
 from gateway.errors import PeerError
 
@@ -308,3 +308,16 @@ def test_the_page_names_states_statuses_and_opcodes_as_the_dbc_does() -> None:
 def _numbered(items: list[str]) -> list[tuple[int, str]]:
     parts = [item.strip().rstrip(".").partition(" ") for item in items]
     return [(int(number), " ".join(name.split())) for number, _, name in parts]
+
+
+def test_a_bus_may_have_messages_of_its_own_in_place_of_ours(tmp_path) -> None:
+    other = tmp_path / "other.dbc"
+    other.write_text(
+        dbc_path()
+        .read_text()
+        .replace('BA_ "E2EDataIdBase" BO_ 2566852862 4096', 'BA_ "E2EDataIdBase" BO_ 2566852862 9')
+    )
+    own = codecs_of([other])
+    assert own["HB_PACK"].data_id_base == 9
+    assert own["HB_MODULE"] == load_codecs()["HB_MODULE"]
+    assert codecs_of([]) == load_codecs()

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway import wording
 from gateway.bus.commands.base import Arguments, Command
 from gateway.errors import Code, MisuseError, Refusal
 from gateway.ports import CommandSpec
@@ -48,7 +49,8 @@ class Catalogue:
         except ValidationError as why:
             first = why.errors()[0]
             field = ".".join(str(part) for part in ("arguments", *first["loc"]))
-            raise Refusal(Code.INVALID_ARGUMENT, f"{field}: {first['msg']}.", details={"field": field}) from why
+            what = wording.phrase(first, command.arguments.model_fields)
+            raise Refusal(Code.INVALID_ARGUMENT, f"{field}: {what}.", details={"field": field}) from why
 
 
 def _discover(package: str, path: Sequence[str]) -> Iterator[Command[Any]]:

@@ -236,6 +236,7 @@ class Monitor:
         online = [watch for watch in self._watches.values() if watch.presence is Presence.ONLINE]
         found = [(watch, watch.bus_down(at)) for watch in online]
         names = [watch.component.component_id for watch in online if watch.reason is Reason.BUS_DOWN]
+        log.warning("%s: down: %s; %d components with it", self.name, detail or self._health.state, len(names))
         self._notices.tell("bus_down", at, {"bus_state": self._health.state, "detail": detail, "components": names})
         for watch, findings in found:
             self._notices.note(watch, findings, was_usable=True)
@@ -247,6 +248,7 @@ class Monitor:
         down_since, self._health.down_since = self._health.down_since, None
         if down_since is not None:
             down_ms = round((at - down_since) * 1000)
+            log.info("%s: up again after %d ms", self.name, down_ms)
             self._notices.tell("bus_up", at, {"bus_state": self._health.state, "down_ms": down_ms})
 
     def _troubled(self, cause: str, at: float, facts: Mapping[str, Any]) -> None:

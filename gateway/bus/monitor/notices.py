@@ -7,10 +7,9 @@ from gateway.bus.monitor.health import BusHealth
 from gateway.bus.monitor.heartbeat import Watch
 from gateway.clock import Clock, rfc3339
 from gateway.event import GATEWAY, Event
-from gateway.ports import PresenceChange
+from gateway.ports import Notice, PresenceChange
 from gateway.presence import Finding, Reason
 
-Notice = PresenceChange | Event
 Sink = Callable[[Sequence[Notice]], None]
 OnReady = Callable[[str, bool], None]
 

@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gateway.bus.frames import load_codecs
+from gateway.bus.frames import Codec, load_codecs
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.node import Node
 from gateway.bus.simulator.scenario import BusDo, Do, Scenario, Step
@@ -21,8 +21,16 @@ REQUESTS: Final = ("PAIR_REQ", "CMD_REQ")
 class Simulator:
     """All simulated devices of one bus. Make it before the wire runs; it needs an end of the bus of its own."""
 
-    def __init__(self, *, scenario: Scenario, wire: Wire, clock: Clock, journal: Journal) -> None:
-        codecs = load_codecs()
+    def __init__(
+        self,
+        *,
+        scenario: Scenario,
+        wire: Wire,
+        clock: Clock,
+        journal: Journal,
+        codecs: Mapping[str, Codec] | None = None,
+    ) -> None:
+        codecs = load_codecs() if codecs is None else codecs
         here = scenario.on(wire.name)
         now = clock.monotonic()
         self.journal = journal

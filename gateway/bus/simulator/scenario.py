@@ -9,14 +9,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from gateway import wording
 from gateway.bus.exchange.protocol import CmdStatus, PairOp
 from gateway.bus.simulator.plan import NodePlan, Ward
 from gateway.bus.simulator.trouble import Override
 from gateway.component import Component, ComponentKind
 from gateway.errors import ConfigError
-from gateway.settings import Milliseconds, Name, Section, Settings
+from gateway.settings import Milliseconds, Name, Section, Serial, Settings, toml_source
 
 MADE_UP_SERIAL: Final = 0x5349_4D00_0000_0000  # "SIM": for devices whose serial number nothing tells
 
@@ -106,15 +107,10 @@ class NodeSection(Section):
     bus: Name | None = None
     address: Annotated[int, Field(ge=0, le=249)] | None = None
     kind: ComponentKind | None = None
-    serial: int | None = None
+    serial: Serial | None = None
     period_ms: Milliseconds | None = None
     paired_with: Annotated[int, Field(ge=0, le=255)] | None = None
     contactor: Annotated[int, Field(ge=0, le=7)] = 0
-
-    @field_validator("serial", mode="before")
-    @classmethod
-    def _number(cls, value: object) -> object:
-        return int(value, 16) if isinstance(value, str) else value
 
 
 class ScenarioFile(Section):
@@ -181,8 +177,9 @@ def _read(path: Path) -> ScenarioFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise ConfigError([f"{path}: no valid TOML: {why}"]) from why
     except ValidationError as why:
-        problems = [f"{path}: {'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in why.errors()]
-        raise ConfigError(problems) from why
+        raise ConfigError(
+            [f"{path}: {wording.path(error['loc'])}: {toml_source.phrase(error, ScenarioFile)}" for error in why.errors()]
+        ) from why
 
 
 def _plan(

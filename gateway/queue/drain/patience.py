@@ -47,6 +47,6 @@ async def write(store: Store, job: Callable[[Tx], T]) -> T:
             if no.code is not Code.STORAGE_FULL:
                 raise
             if not full:
-                log.warning("the drain waits for room: %s", no)
+                log.warning("what must not be forgotten waits for room: %s", no)
             full = True
         await asyncio.sleep(ROOM_LOOK_S)
