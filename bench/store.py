@@ -129,7 +129,7 @@ async def our_rates(folder: Path, seconds: float) -> dict[str, float]:
             depth = await store.read(lambda reader: reader.load(clock.wall_ms()).queue_depth)
             if depth > rates["enqueue, 100 callers"] * seconds:
                 break
-        rates |= {f"finish and claim, {n} drains": await drain_rate(store, n, seconds) for n in (1, COMPONENTS)}
+        rates |= {f"{TAKES}, {n} drains": await drain_rate(store, n, seconds) for n in (1, COMPONENTS)}
     return rates
 
 

@@ -193,7 +193,7 @@ class Operation:
             "request_id": self.request_id,
             "kind": str(self.kind),
             "target_component": self.target_component,
-            "priority": self.priority.name,
+            "priority": _PRIORITY_NAMES[self.priority],
             "status": str(self.status),
             "creator": self.creator,
             "created_at": rfc3339(self.created_at),
@@ -224,7 +224,7 @@ class Operation:
             "kind": str(self.kind),
             "component_id": self.target_component,
             "status": str(self.status),
-            "priority": self.priority.name,
+            "priority": _PRIORITY_NAMES[self.priority],
             "retry_count": self.retry_count,
         }
         values = zip(_TOLD_LATER, _TOLD_LATER_VALUES(self), strict=True)
@@ -240,6 +240,7 @@ class Operation:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()
 
 
+_PRIORITY_NAMES: Final = {each: each.name for each in Priority}  # a tenth of the time of `name` itself
 _OPTIONAL: Final = (
     "initiator_component",
     "request_type",

@@ -94,10 +94,19 @@ async def test_one_that_raises_in_the_middle_is_undone_alone(told: StoreScene) -
     assert [event.seq for event in await told.stored_events()] == list(range(1, 10))
 
 
-async def test_one_that_writes_what_no_database_takes_fails_alone(told: StoreScene) -> None:
+def half_a_character_in_json(told: StoreScene, tx: Tx) -> None:
+    tx.enqueue(told.command(title="\ud800"), PARAMETERS)
+
+
+def half_a_character_in_a_column(_: StoreScene, tx: Tx) -> None:
+    tx.emit(Event("\ud800", "gateway", NOW))  # shows at the commit alone
+
+
+@pytest.mark.parametrize("unfit", [half_a_character_in_json, half_a_character_in_a_column])
+async def test_one_that_writes_what_no_database_takes_fails_alone(told: StoreScene, unfit) -> None:
     sound = [told.command() for _ in range(4)]
-    unfit = told.command(title="\ud800")  # half a character
-    results = await asyncio.gather(*map(told.enqueue, [*sound[:2], unfit, *sound[2:]]), return_exceptions=True)
+    jobs = [*map(told.enqueue, sound[:2]), told.store.write(partial(unfit, told)), *map(told.enqueue, sound[2:])]
+    results = await asyncio.gather(*jobs, return_exceptions=True)
     refused = results.pop(2)
     assert isinstance(refused, Refusal)
     assert refused.code is Code.INTERNAL

@@ -29,6 +29,9 @@ from gateway.queue.store.sql import QUERIES, used_pages
 from gateway.settings import Parameters
 
 RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end
+PAGES_PER_CHANGE: Final = (
+    4  # more than a row of ours takes with its indexes; the few that are larger, the reserve bears
+)
 
 _INSERT_OPERATION, _MOVE_OPERATION = QUERIES["insert_operation"], QUERIES["move_operation"]
 _PUT_COUNTERS, _PROGRESS = QUERIES["put_counters"], QUERIES["progress"]
@@ -51,6 +54,7 @@ class Transaction(Records):
         super().__init__(db, clock, keep_events=keep_events, upstream=upstream)
         self._work_pages = max_pages - min(max_pages // RESERVE_PART, RESERVE_MAX_PAGES)
         self._has_room = True
+        self._look_again = 0  # at the room, when the database has made so many changes
         self._depths = Depths(db, self._undo)
         self._counters = Counters(db, self._undo)
         self._processing = Processing(db, self._undo)
@@ -59,7 +63,10 @@ class Transaction(Records):
     def begin(self) -> None:
         """Start a group."""
         super().begin()
-        self._has_room = used_pages(self._db) < self._work_pages
+        if self._db.total_changes >= self._look_again:  # else there is room for sure, and a look takes as long as a job
+            room = self._work_pages - used_pages(self._db)
+            self._has_room = room > 0
+            self._look_again = self._db.total_changes + room // PAGES_PER_CHANGE
 
     def enqueue(self, operation: Operation, parameters: Parameters) -> Operation:
         """Store a QUEUED operation with its event, or return the one that this repeats."""
