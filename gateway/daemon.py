@@ -33,7 +33,7 @@ from gateway.bus.simulator.runner import Simulator
 from gateway.bus.simulator.scenario import load_scenario
 from gateway.clock import Clock, SystemClock
 from gateway.component import Component, ComponentKind, Registry
-from gateway.errors import ConfigError, StoreUnavailable
+from gateway.errors import ConfigError, Refusal, StoreUnavailable
 from gateway.event import GATEWAY, Event
 from gateway.notify import ServiceManager
 from gateway.ports import AuditEntry, ComponentRow, Tx
@@ -183,7 +183,10 @@ async def _recall(gateway: Gateway) -> Recalled:
         rows = {row.component_id: row for row in tx.components()}
         return Recalled(rows, tx.parameters(), len(interrupted))
 
-    recalled = await gateway.store.write(job)
+    try:
+        recalled = await gateway.store.write(job)
+    except Refusal as why:
+        raise StoreUnavailable(str(why)) from why
     for component in list(gateway.registry):
         row = recalled.rows.get(component.component_id)
         if row is not None and row.serial is not None and component.serial is None:
@@ -201,6 +204,12 @@ def _compose(gateway: Gateway, recalled: Recalled) -> list[Coroutine[Any, Any, N
     executor = BusExecutor(
         registry=registry, roster=roster, exchanges=exchanges, commands=commands, clock=clock, rng=rng
     )
+    health = GatewayHealth(gateway.links, gateway.monitors, exchanges)
+
+    def learned(component_id: str) -> None:
+        if health.uplink is not None:
+            health.uplink.touch(component_id)
+
     drain = Drain(
         store=store,
         roster=roster,
@@ -212,10 +221,10 @@ def _compose(gateway: Gateway, recalled: Recalled) -> list[Coroutine[Any, Any, N
         clock=clock,
         rng=rng,
         pinned={section.id for section in settings.component if section.serial is not None},
+        learned=learned,
     )
     recorder = Recorder(store, partial(_discovered, gateway))
     gateway.monitors.extend(_monitor(gateway, recalled, bus, recorder, drain) for bus in gateway.links)
-    health = GatewayHealth(gateway.links, gateway.monitors, exchanges)
     api = Api(
         store=store,
         registry=registry,
@@ -287,6 +296,9 @@ def _discovered(gateway: Gateway, event: Event) -> None:
     if event.type != "component_discovered":
         return
     told = event.attributes
+    if event.subject in gateway.registry:
+        log.warning("%s was discovered on %s and is configured elsewhere", event.subject, told["bus"])
+        return
     component = Component(event.subject, ComponentKind(told["kind"]), told["bus"], told["node"], configured=False)
     gateway.registry.add(component)
     monitor = next(monitor for monitor in gateway.monitors if monitor.name == component.bus)

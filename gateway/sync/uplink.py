@@ -78,6 +78,7 @@ class Uplink:
         self._tally = Tally(log, clock)
         self._committed = asyncio.Event()  # there are events to send
         self._moved = asyncio.Event()  # `_acknowledged` has grown
+        self._touched: set[str] = set()  # components, so it is bounded by the registry
         self._newest = 0  # seq of the newest event stored
         self._acknowledged = 0  # everything up to here has reached the broker
         self._written = 0  # and everything up to here is known to have, in the store
@@ -99,6 +100,11 @@ class Uplink:
             tasks.create_task(self._requests.run(), name="answer requests over MQTT")
             tasks.create_task(self._write_acknowledged(), name="note what the broker has")
             tasks.create_task(self._stay_connected(), name="stay connected to the broker")
+
+    def touch(self, component_id: str) -> None:
+        """Tell a component's presence anew: something has changed in it of which no event tells."""
+        self._touched.add(component_id)
+        self._committed.set()
 
     def status(self) -> dict[str, Any]:
         """Return what get_health tells of the way up."""
@@ -187,6 +193,9 @@ class Uplink:
         while True:
             self._committed.clear()
             await self._send_events(link)
+            touched, self._touched = self._touched, set()
+            if touched:
+                await self._publish(link, self._states.components(await self._look(Dirty(frozenset(touched)))))
             await self._committed.wait()
 
     async def _send_events(self, link: Link) -> None:

@@ -2,7 +2,9 @@
 
 from asyncio import sleep
 
+from gateway.errors import Code
 from gateway.event import Event
+from gateway.operation import Ending, Outcome
 from tests.doubles_queue import Act
 from tests.drain_scene import LONG, ONCE, UNANSWERED, story
 
@@ -156,3 +158,37 @@ async def test_a_boot_during_the_wait_for_the_verdict_is_a_loss(stage):
         await sleep(1)
         operation = await scene.operation("cmd_1")
         assert (operation.status, operation.retry_count) == ("COMPLETED", 0)
+
+
+@story
+async def test_an_initiator_lost_in_the_middle_is_waited_for_and_is_no_failure(stage):
+    silent = Act(Outcome(Ending.UNANSWERED, code=Code.EXCHANGE_TIMEOUT, waits_for="p1"), after_s=0.5)
+    async with stage.scene() as scene:
+        scene.executor.acts["req_1"] = [silent]
+        await scene.queue_pairing("req_1")
+        scene.comes_back("m1", "p1", deadline_s=60)
+        await sleep(1)
+        scene.roster.heartbeat("m1", deadline_s=60)  # the target lives: that is no verdict on the initiator
+        await sleep(1)
+        assert await scene.status("req_1") == "PROCESSING"
+        await scene.falls_silent("p1")
+        await sleep(0.5)
+        operation = await scene.operation("req_1")
+        assert (operation.status, operation.retry_count, operation.waits_for) == ("QUEUED", 0, "p1")
+        scene.comes_back("p1", deadline_s=60)
+        await sleep(2)
+        assert await scene.status("req_1") == "COMPLETED"
+
+
+@story
+async def test_an_initiator_that_lives_and_does_not_answer_is_a_counted_failure(stage):
+    silent = Act(Outcome(Ending.UNANSWERED, code=Code.EXCHANGE_TIMEOUT, waits_for="p1"), after_s=0.5)
+    async with stage.scene() as scene:
+        scene.executor.acts["req_1"] = [silent]
+        await scene.queue_pairing("req_1")
+        scene.comes_back("m1", "p1", deadline_s=60)
+        await sleep(2)
+        scene.roster.heartbeat("p1", deadline_s=60)
+        await sleep(0.5)
+        operation = await scene.operation("req_1")
+        assert (operation.status, operation.retry_count, operation.waits_for) == ("QUEUED", 1, None)

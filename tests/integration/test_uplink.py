@@ -281,6 +281,19 @@ async def test_a_change_is_told_as_event_and_in_the_retained_topic_it_concerns(m
         assert "components/module-02/queue" not in news
 
 
+async def test_a_change_of_which_no_event_tells_is_told_when_somebody_says_so(mosquitto: Mosquitto) -> None:
+    gateway = Gateway(mosquitto)
+    with Watcher(mosquitto.port) as watcher:
+        async with gateway.running() as uplink:
+            await watcher.until(lambda: len(watcher.on("/presence")) == 2)
+            gateway.store.see("module-02", Presence.ONLINE)
+            uplink.touch("module-02")
+            await watcher.until(lambda: len(watcher.on("/presence")) == 3)
+            told = watcher.on("/module-02/presence")[-1]
+            assert (told["presence"], told["serial"]) == ("ONLINE", "0x00000000000000A3")
+            assert watcher.on("/events/") == []
+
+
 async def test_state_is_coalesced_while_events_are_not(mosquitto: Mosquitto) -> None:
     gateway = Gateway(mosquitto)
     with Watcher(mosquitto.port) as watcher:

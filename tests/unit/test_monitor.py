@@ -540,6 +540,16 @@ def test_an_unknown_node_is_discovered_with_its_second_valid_frame_and_once() ->
     assert scene.monitor.stats()["strangers"] == 7
 
 
+def test_a_stranger_never_takes_the_name_of_one_that_is_known() -> None:
+    scene = heard()
+    known = Component("can0-pack-2a", ComponentKind.PACK, "can0", 0x33)
+    scene.monitor.add(known, PresenceSection())
+    stranger = FakeNode(CODECS["HB_PACK"], 0x2A)
+    for _ in range(2):
+        scene.wire.deliver(stranger.beat(scene.clock.now))
+    assert scene.told() == ["can0-pack-2a.new component_discovered"]
+
+
 def test_a_discovered_component_can_be_watched_from_then_on() -> None:
     scene = heard()
     scene.nodes["new"] = FakeNode(CODECS["HB_PACK"], 0x2A)

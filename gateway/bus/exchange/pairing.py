@@ -6,7 +6,7 @@ Every step is idempotent by serial number and TxnId: an attempt that was cut off
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.bus.exchange import proof
@@ -169,7 +169,13 @@ class Pairing:
             txn_id = _given(self.attempt.operation.partner_sequence)
             initiator = self.initiator
             handshake = Handshake(conversation, txn_id, self.target.node, initiator.serial, initiator.key, self.rng)
-            await handshake.run()
+            try:
+                await handshake.run()
+            except ExchangeEnded as end:
+                if end.outcome.ending is not Ending.UNANSWERED:
+                    raise
+                # If it turns out to be lost, the target is not to blame, and the next try waits for the initiator.
+                raise ExchangeEnded(replace(end.outcome, waits_for=initiator.component_id)) from end
 
     async def _see_it(self, confirmed_at: float) -> None:
         def told(sighting: Sighting) -> bool:

@@ -155,6 +155,8 @@ class Monitor:
             log.warning("%s: node %d sends %s, which its kind does not", self.name, node, stranger.message)
             return
         component_id = f"{self.name[:48]}-{kind.lower()}-{node:02x}"
+        while component_id in self._watches:  # somebody was adopted under this name and has moved since
+            component_id += ".new"
         attributes = {"component_id": component_id, "node": node, "kind": str(kind), "message": stranger.message}
         self._notices.tell("component_discovered", frame[2], attributes, component_id)
 

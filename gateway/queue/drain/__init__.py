@@ -31,7 +31,8 @@ class Drain:
     """All drains of the gateway; implements `gateway.ports.Drains`.
 
     `presence`: the presence settings of a component, by its id. `parameters`: those in force. `pinned`: components
-    whose serial number the configuration gives; another device in their place is never spoken to.
+    whose serial number the configuration gives; another device in their place is never spoken to. `learned`: told of
+    components whose serial number has become known.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Drain:
         clock: Clock,
         rng: random.Random,
         pinned: Collection[str] = (),
+        learned: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._roster = roster
@@ -59,7 +61,9 @@ class Drain:
         self._alarm = Alarm()  # the schedule has changed
         self._manual = ManualDrains(clock)
         self._expiry = Expiry(store=store, parameters=parameters, clock=clock)
-        self._probe = Probe(store=store, executor=executor, registry=registry, clock=clock, pinned=pinned)
+        self._probe = Probe(
+            store=store, executor=executor, registry=registry, clock=clock, pinned=pinned, learned=learned
+        )
         self._attempts = Attempts(
             store=store,
             roster=roster,

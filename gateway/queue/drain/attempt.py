@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.clock import Clock
 from gateway.component import Registry
 from gateway.errors import Code
-from gateway.operation import Ending, Operation, Outcome
+from gateway.operation import Ending, Operation, Outcome, RequestType
 from gateway.ports import Attempt, Commands, Executor, Roster, Sighting, Store
 from gateway.presence import Presence
 from gateway.queue.drain.patience import write
@@ -24,10 +24,10 @@ VERDICT_MARGIN_S: Final = 1.0  # after its deadline: how late the verdict about 
 
 @dataclass(slots=True)
 class _Run:
-    """An attempt under way. `began`: what was known of its carrier when it began."""
+    """An attempt under way. `began`: what was known of those it speaks to when it began."""
 
     attempt: Attempt
-    began: Sighting
+    began: Mapping[str, Sighting]
     outlives_absence: bool
     patience: asyncio.Timeout | None = None
     lost: bool = False
@@ -76,7 +76,8 @@ class Attempts:
             return obstacle, False
         request_id = operation.request_id
         attempt = Attempt(operation, lambda: write(self._store, lambda tx: tx.confirming(request_id)))
-        run = self._running[operation.carrier] = _Run(attempt, sighting, self._outlives_absence(operation))
+        began = {each: self._roster.sighting(each) for each in _spoken_to(operation)}
+        run = self._running[operation.carrier] = _Run(attempt, began, self._outlives_absence(operation))
         try:
             outcome = await self._judged(run, await self._exchange(run))
         finally:
@@ -86,7 +87,7 @@ class Attempts:
     def went_away(self, component_id: str) -> None:
         """A component was found OFFLINE: an attempt that began before has lost it."""
         run = self._running.get(component_id)
-        if run is not None and self._gone(run):  # it may be back by now, and the attempt a newer one
+        if run is not None and self._gone(run, component_id):  # it may be back by now, and the attempt a newer one
             run.lose()
 
     def restarted(self, component_id: str) -> None:
@@ -127,24 +128,33 @@ class Attempts:
             run.patience = None
 
     async def _judged(self, run: _Run, outcome: Outcome) -> Outcome:
-        """Wait for what a missing answer means: LOST once the component is OFFLINE, a failure once it is heard."""
-        sent_at = run.attempt.sent_at
+        """Wait for what a missing answer means: LOST once the component is OFFLINE, a failure once it is heard.
+
+        The component is the one the outcome would wait for (an initiator that was spoken to), else the carrier.
+        """
+        sent_at, carrier = run.attempt.sent_at, run.attempt.operation.carrier
         if outcome.ending is not Ending.UNANSWERED or sent_at is None or run.outlives_absence:
             return outcome
-        deadline = self._sighting(run).deadline
+        silent = outcome.waits_for or carrier
+        deadline = self._roster.sighting(silent).deadline
         limit = self._clock.monotonic() if deadline is None else deadline + VERDICT_MARGIN_S
         while True:
-            if run.lost or self._gone(run):
-                return Outcome(Ending.LOST, code=outcome.code, message=outcome.message)
-            last_valid = self._sighting(run).last_valid
+            if run.lost or self._gone(run, silent):
+                return replace(outcome, ending=Ending.LOST)
+            last_valid = self._roster.sighting(silent).last_valid
             if (last_valid is not None and last_valid > sent_at) or self._clock.monotonic() >= limit:
-                return outcome
+                return replace(outcome, waits_for=None)
             await asyncio.sleep(VERDICT_LOOK_S)
 
-    def _gone(self, run: _Run) -> bool:
-        """Whether the carrier has been OFFLINE since the attempt began, or is."""
-        now = self._sighting(run)
-        return now.presence is not Presence.ONLINE or now.since_ms != run.began.since_ms
+    def _gone(self, run: _Run, component_id: str) -> bool:
+        """Whether a component has been OFFLINE since the attempt began, or is."""
+        now = self._roster.sighting(component_id)
+        return now.presence is not Presence.ONLINE or now.since_ms != run.began[component_id].since_ms
 
-    def _sighting(self, run: _Run) -> Sighting:
-        return self._roster.sighting(run.attempt.operation.carrier)
+
+def _spoken_to(operation: Operation) -> set[str]:
+    """Return the components that an attempt speaks to: the carrier, and the initiator unless a proxy acts."""
+    initiator = operation.initiator_component
+    if initiator is None or operation.request_type is RequestType.PROXY:
+        return {operation.carrier}
+    return {operation.carrier, initiator}

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from gateway.clock import Clock
@@ -24,16 +24,25 @@ class Probe:
     """Asks components for their serial numbers, and keeps the queue from devices it was not meant for.
 
     `pinned`: components whose serial number the configuration gives; another device in their place is never spoken to.
+    `learned`: told of each component whose serial number is known anew; no event says so.
     """
 
     def __init__(
-        self, *, store: Store, executor: Executor, registry: Registry, clock: Clock, pinned: Collection[str] = ()
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        registry: Registry,
+        clock: Clock,
+        pinned: Collection[str],
+        learned: Callable[[str], None],
     ) -> None:
         self._store = store
         self._executor = executor
         self._registry = registry
         self._clock = clock
         self._pinned = frozenset(pinned)
+        self._learned = learned
         self._silent: set[str] = set()
         self._strangers: dict[str, int] = {}
 
@@ -69,20 +78,24 @@ class Probe:
             return Standing.FIT
         pinned = component_id in self._pinned
         if known is not None:
-            await self._replaced(component_id, known, serial)
+            await self._replaced(component_id, known, serial, learn=not pinned)
             if pinned:
                 self._strangers[component_id] = serial
                 return Standing.STRANGER
-        now_ms = self._clock.wall_ms()
-        await write(self._store, lambda tx: tx.learn_serial(component_id, serial, now_ms))
+        else:
+            now_ms = self._clock.wall_ms()
+            await write(self._store, lambda tx: tx.learn_serial(component_id, serial, now_ms))
         self._registry.learn_serial(component_id, serial)
+        self._learned(component_id)
         return Standing.FIT
 
-    async def _replaced(self, component_id: str, old: int, new: int) -> None:
+    async def _replaced(self, component_id: str, old: int, new: int, *, learn: bool) -> None:
         news = self._strangers.get(component_id) != new
         event = self._event("component_replaced", component_id, old=serial_text(old), new=serial_text(new))
 
         def job(tx: Tx) -> None:
+            if learn:
+                tx.learn_serial(component_id, new, event.at)
             if news:
                 tx.emit(event)
             for operation in _bound(tx, component_id, old):
