@@ -3,11 +3,12 @@
 The models know shapes and ranges; whether something exists or is allowed is for `api.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from gateway import wording
 from gateway.errors import Code, Refusal
 from gateway.ids import NAME_PATTERN, REQUEST_ID_PATTERN
 
@@ -19,7 +20,6 @@ RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
 Text = Annotated[str, StringConstraints(max_length=256)]
 LongText = Annotated[str, StringConstraints(max_length=2000)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]
 StatusName = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "ABANDONED"]
 
@@ -76,14 +76,11 @@ class QueuePairingRequest(Queuing):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.expiry_hours is not None and self.ttl_s is not None:
-            msg = "give expiry_hours or ttl_s, not both"
-            raise ValueError(msg)
+            raise ValueError("give expiry_hours or ttl_s, not both")
         if (self.request_type == "PROXY") != (self.proxy_component is not None):
-            msg = "proxy_component belongs to request_type PROXY, and to no other"
-            raise ValueError(msg)
+            raise ValueError("proxy_component belongs to request_type PROXY, and to no other")
         if self.initiator_component == self.target_component:
-            msg = "target_component must differ from initiator_component"
-            raise ValueError(msg)
+            raise ValueError("target_component must differ from initiator_component")
         return self
 
 
@@ -156,11 +153,11 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as why:
-        raise invalid_argument(why) from why
+        raise invalid_argument(why, model.model_fields) from why
 
 
-def invalid_argument(why: ValidationError) -> Refusal:
-    """Return the refusal that names the first wrong field of a validation."""
+def invalid_argument(why: ValidationError, known: Iterable[str] = ()) -> Refusal:
+    """Return the refusal that names the first wrong field of a validation. `known`: the fields there are."""
     error = why.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in error["loc"]) or "request"
-    return Refusal(Code.INVALID_ARGUMENT, f"{place}: {error['msg']}.", details={"field": place})
+    return Refusal(Code.INVALID_ARGUMENT, f"{place}: {wording.phrase(error, known)}.", details={"field": place})

@@ -1,6 +1,7 @@
 """Configuration: one TOML file, unknown keys refused, every value overridable as BMS_GATEWAY__SECTION__KEY.
 
-Here stands what a file may say; `load` reads one and names every problem with its place. Parameters that may change at run time are `Parameters`.
+Here stands what the file may say; `load` reads it and names every problem with its place. Parameters that may change at
+run time are `Parameters`.
 """
 
 from pathlib import Path
@@ -239,6 +240,7 @@ def _component(section: ComponentSection, problems: list[str]) -> Component:
     )
 
 
-from gateway.settings.loading import Survey as Survey  # noqa: E402 - loading needs the models above
+from gateway.settings.loading import ENV_PREFIX as ENV_PREFIX  # noqa: E402 - loading needs the models above
+from gateway.settings.loading import Survey as Survey  # noqa: E402
 from gateway.settings.loading import examine as examine  # noqa: E402
 from gateway.settings.loading import load as load  # noqa: E402

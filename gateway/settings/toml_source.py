@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway import wording
@@ -38,7 +38,7 @@ class Source:
 
     def tell(self, error: ErrorDetails, model: type[BaseModel]) -> str:
         """Tell one error of a validation of `raw` as `model`: its place, and what to do."""
-        return f"{self.place(error['loc'])}: {phrase(error, model)}"
+        return f"{self.place(error['loc'])}: {_phrase(error, model)}"
 
     def names(self, section: str, key: str) -> list[str]:
         """Return what `key` says in each table of a list section, sound or not."""
@@ -126,7 +126,12 @@ _HEADERS: Final[Mapping[str, str]] = {  # what a misplaced header is called in a
 }
 
 
-def phrase(error: ErrorDetails, model: type[BaseModel]) -> str:
+def misfit(file: Path, why: ValidationError, model: type[BaseModel]) -> ConfigError:
+    """Return every problem, with its place, of a file that is no `model`."""
+    return ConfigError([f"{file}: {wording.path(error['loc'])}: {_phrase(error, model)}" for error in why.errors()])
+
+
+def _phrase(error: ErrorDetails, model: type[BaseModel]) -> str:
     """Say an error of a validation as `model` in the words of a TOML file."""
     place = error["loc"]
     header = _HEADERS.get(error["type"])

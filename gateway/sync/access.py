@@ -10,7 +10,6 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from gateway import wording
 from gateway.access import EVERY_COMPONENT, Actor, Role
 from gateway.errors import ConfigError
 from gateway.ids import is_name
@@ -83,9 +82,7 @@ def load_access(file: Path | None, components: frozenset[str] | None = None) -> 
     except OSError as why:
         raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
     except ValidationError as why:  # before ValueError, which it is too
-        raise ConfigError(
-            [f"{file}: {wording.path(error['loc'])}: {toml_source.phrase(error, _AccessFile)}" for error in why.errors()]
-        ) from why
+        raise toml_source.misfit(file, why, _AccessFile) from why
     except ValueError as why:
         raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
     problems = _dangling(parsed, components)

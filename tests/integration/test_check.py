@@ -86,7 +86,7 @@ def test_it_makes_no_database(folder: Path) -> None:
         ('"access.toml"', '"no.toml"', "access: no.toml: cannot be read: No such file or directory"),
         ('"password"', '"no"', "sync.password_file: no: No such file or directory"),
         ('"state"\n', '"state"\nsocket_group = "no-such-group"\n', 'socket_group: there is no group "no-such-group"'),
-        ("node = 0x12", "node = 999", "component[0].node (pack-01): Input should be less than or equal to 249"),
+        ("node = 0x12", "node = 999", "component[0].node (pack-01): must be at most 249"),
     ],
 )
 def test_each_problem_is_named_with_its_place_and_nothing_else_is(

@@ -76,6 +76,10 @@ def test_every_problem_is_named_with_its_place(tmp_path: Path) -> None:
     assert len(caught.value.problems) == len(places)
     for place in places:
         assert place in told
+    assert "anna.role: must be one of 'viewer'" in told
+    assert 'anna.components[0]: must be the id of a component, or "*" for all' in told
+    assert "anna.colour: unknown key" in told
+    assert "keys.pad: is no base64" in told
     assert all(problem.startswith(str(tmp_path)) for problem in caught.value.problems)
 
 
@@ -89,6 +93,11 @@ def test_a_grant_of_a_component_that_is_not_there_is_a_problem(tmp_path: Path) -
 def test_what_is_no_access_file_is_a_problem_and_no_traceback(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"access\.toml"):
         load_access(written(tmp_path, text))
+
+
+def test_an_actor_that_is_no_section_is_told_which_header_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"actors\.anna: is a section: write \[actors\.anna\] above its keys"):
+        load_access(written(tmp_path, "[actors]\nanna = 'technician'\n"))
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:

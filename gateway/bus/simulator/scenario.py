@@ -11,7 +11,6 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from gateway import wording
 from gateway.bus.exchange.protocol import CmdStatus, PairOp
 from gateway.bus.simulator.plan import NodePlan, Ward
 from gateway.bus.simulator.trouble import Override
@@ -177,9 +176,7 @@ def _read(path: Path) -> ScenarioFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise ConfigError([f"{path}: no valid TOML: {why}"]) from why
     except ValidationError as why:
-        raise ConfigError(
-            [f"{path}: {wording.path(error['loc'])}: {toml_source.phrase(error, ScenarioFile)}" for error in why.errors()]
-        ) from why
+        raise toml_source.misfit(path, why, ScenarioFile) from why
 
 
 def _plan(
