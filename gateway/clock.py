@@ -56,7 +56,6 @@ def parse_rfc3339(text: str) -> int:
     """Read a wall time with its offset, as milliseconds since the epoch. Raises ValueError for anything else."""
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
-        msg = "a time needs its offset from UTC, as in 2026-11-21T20:30:00.000Z"
-        raise ValueError(msg)
+        raise ValueError("a time needs its offset from UTC, as in 2026-11-21T20:30:00.000Z")
     whole = at.replace(microsecond=0)
     return int(whole.timestamp()) * 1000 + at.microsecond // 1000
