@@ -1,6 +1,6 @@
 """Results as tables for people. Pure: maps as the API spells them in, text out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -18,6 +18,12 @@ _COLOURS: Final[Mapping[str, str]] = {
     "CANCELLED": "yellow",
     "PROCESSING": "cyan",
     "UP": "green",
+    "ERROR_PASSIVE": "yellow",
+    "OVERFLOW": "yellow",
+    "SILENT": "red",
+    "DOWN": "red",
+    "GONE": "red",
+    "BUS_OFF": "red",
 }
 
 
@@ -46,6 +52,11 @@ def state(value: Any) -> str:
     return click.style(told, fg=_COLOURS[told]) if told in _COLOURS else told
 
 
+def node(number: int) -> str:
+    """Spell the address of a node, as the configuration does."""
+    return f"0x{number:02X}"
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lay out rows of cells below their headers."""
     from tabulate import tabulate  # noqa: PLC0415 - `--version` and `--help` need not wait for it
@@ -66,7 +77,7 @@ def components(result: Record) -> str:
         [
             text(component["component_id"]),
             text(component["kind"]),
-            f"{text(component['bus'])}:{component['node']:02X}",
+            f"{text(component['bus'])}:{node(component['node'])}",
             state(component["presence"]) + (" (flapping)" if component.get("flapping") else ""),
             text(component["reason"]),
             text(component["since"]),
@@ -80,13 +91,14 @@ def components(result: Record) -> str:
 
 
 def component(found: Record) -> str:
-    """Show one component: its record, and the evidence of its presence."""
-    shown = [(name, state(value) if name == "presence" else text(value)) for name, value in found.items()]
-    return sheet(shown)
+    """Show one component: its record, the evidence of its presence, and its vitals without the DBC's scale."""
+    spelled: dict[str, Callable[[Any], str]] = {"presence": state, "node": node}
+    names = {"vitals": "vitals (raw)"}
+    return sheet((names.get(name, name), spelled.get(name, text)(value)) for name, value in found.items())
 
 
-def requests(result: Record) -> str:
-    """Show get_queued_requests: operations in the order of processing, and the sizes of the queue."""
+def requests(result: Record, nothing: str = "Nothing is waiting.") -> str:
+    """Show get_queued_requests: operations in the order of processing, or `nothing`, and the sizes of the queue."""
     rows = [
         [
             str(n),
@@ -101,7 +113,7 @@ def requests(result: Record) -> str:
         for n, request in enumerate(result["requests"], 1)
     ]
     headers = ("#", "request", "what", "for", "priority", "status", "creator", "expires")
-    shown = table(headers, rows) if rows else "Nothing is waiting."
+    shown = table(headers, rows) if rows else nothing
     sizes = result.get("queue_status")
     if sizes:
         names = ("standard", "priority", "proxy")
@@ -125,9 +137,12 @@ def request_status(result: Record) -> str:
     """Show one operation: where it stands first, the rest of its record below."""
     request = dict(result["request"])
     first = [("request_id", text(request.pop("request_id"))), ("what", what(request))]
-    first.append(("status", state(request.pop("status"))))
+    status = request.pop("status")
+    first.append(("status", state(status)))
     first.append(("queue_position", text(result.get("queue_position"))))
     hidden = {"kind", "command_type", "arguments", "initiator_component", "request_type"}
+    if f"{status.lower()}_at" in request:  # finished_at says the same again
+        hidden.add("finished_at")
     rest = [(name, text(value)) for name, value in request.items() if name not in hidden and value != {}]
     return sheet(first + rest)
 
@@ -163,13 +178,17 @@ def health(result: Record) -> str:
         ("average_processing", f"{result['average_processing_ms'] / 1000:.2f} s"),
         ("failure_rate", f"{result['failure_rate']:.1%}"),
     ]
-    buses = [(f"bus {text(bus.get('name'))}", _condition(bus, {"name"})) for bus in result["buses"]]
+    buses = [(f"bus {text(bus.get('name'))}", condition(bus)) for bus in result["buses"]]
     return sheet([*figures, *buses, ("upstream", upstream(result["upstream"]))])
 
 
-def _condition(bus: Record, hidden: set[str]) -> str:
-    rest = {name: value for name, value in bus.items() if name not in hidden | {"state"} and value is not None}
-    return f"{state(bus.get('state'))}; {text(rest)}" if rest else state(bus.get("state"))
+def condition(bus: Record) -> str:
+    """Say how a bus is, by what is heard on it: a link may say UP while nobody is heard."""
+    link, heard = bus.get("state"), bus.get("heard")
+    rest = {name: value for name, value in bus.items() if name not in {"name", "state", "heard"}}
+    if heard is None or heard == link:
+        return _remarks(state(link), rest)
+    return _remarks(state(heard), {"link": link, **rest})
 
 
 def upstream(told: Record) -> str:
@@ -177,8 +196,20 @@ def upstream(told: Record) -> str:
     if told.get("configured") is False:
         return "none configured"
     verdict = click.style("connected", fg="green") if told.get("connected") else click.style("away", fg="red")
-    rest = {name: value for name, value in told.items() if name != "connected" and value is not None}
-    return f"{verdict}; {text(rest)}" if rest else verdict
+    return _remarks(verdict, {name: value for name, value in told.items() if name not in {"configured", "connected"}})
+
+
+def _remarks(verdict: str, figures: Record) -> str:
+    """Put what is remarkable behind a verdict."""
+    remarkable = _remarkable(figures)
+    return f"{verdict}; {text(remarkable)}" if remarkable else verdict
+
+
+def _remarkable(value: Any) -> Any:
+    """Leave out, at any depth, what is zero or empty."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: sifted for name, each in value.items() if (sifted := _remarkable(each))}
 
 
 def parameters(result: Record) -> str:

@@ -128,7 +128,7 @@ def test_status_and_components_tell_who_is_there(socket: Path) -> None:
     assert "connected" in shown
     lines = {line.split()[0]: line for line in shown.splitlines() if line.startswith(("pack", "module"))}
     assert "ONLINE" in lines["pack-01"]
-    assert "can0:A1" in lines["module-01"]
+    assert "can0:0xA1" in lines["module-01"]
     assert "UNKNOWN" in lines["module-03"]
 
 

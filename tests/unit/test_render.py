@@ -100,7 +100,7 @@ def test_a_flapping_component_is_marked() -> None:
         "flapping": True,
     }
     shown = plain(render.components({"components": [component]}))
-    assert "can0:A3" in shown
+    assert "can0:0xA3" in shown
     assert "OFFLINE (flapping)" in shown
     assert "heartbeat_timeout" in shown
 
@@ -110,6 +110,11 @@ def test_the_evidence_of_a_component_is_shown() -> None:
         render.component({"presence": "OFFLINE", "evidence": {"rule": "silence", "missed": 4}, "parent": None})
     )
     assert shown.splitlines() == ["presence  OFFLINE", "evidence  rule silence, missed 4"]
+
+
+def test_a_component_shows_its_node_as_the_configuration_does_and_calls_raw_what_is_raw() -> None:
+    shown = plain(render.component({"node": 0xA3, "vitals": {"temperature_max": 65}}))
+    assert shown.splitlines() == ["node          0xA3", "vitals (raw)  temperature_max 65"]
 
 
 def test_a_queue_tells_its_sizes_and_that_there_is_more() -> None:
@@ -142,6 +147,15 @@ def test_one_operation_tells_where_it_stands_first() -> None:
     assert "metadata" not in lines
 
 
+def test_an_operation_that_ended_tells_the_time_of_its_end_once() -> None:
+    times = {"finished_at": "2026-11-21T20:31:00.000Z", "completed_at": "2026-11-21T20:31:00.000Z"}
+    shown = plain(render.request_status({"request": {**REQUEST, "status": "COMPLETED", **times}}))
+    assert "completed at" in shown
+    assert "finished at" not in shown
+    alone = {**REQUEST, "status": "FAILED", "finished_at": times["finished_at"]}
+    assert "finished at" in plain(render.request_status({"request": alone}))
+
+
 def test_a_queued_operation_tells_its_place_if_it_has_one() -> None:
     assert "place 3 in its queue" in plain(render.queued({"request": REQUEST, "queue_position": 3}))
     assert "place" not in plain(render.queued({"request": REQUEST, "queue_position": None}))
@@ -159,10 +173,36 @@ def test_a_drain_tells_what_it_did() -> None:
         ({"configured": False}, "none configured"),
         ({"connected": True}, "connected"),
         ({"connected": False, "outbox": 3, "last_error": None}, "away; outbox 3"),
+        (
+            {"configured": True, "connected": True, "broker": "b:1883", "outbox": 0, "turned_away": {}, "dropped": 0},
+            "connected; broker b:1883",
+        ),
+        ({"connected": True, "turned_away": {"too large": 2, "stale": 0}}, "connected; turned_away too large 2"),
     ],
 )
 def test_upstream_is_said(told: dict[str, Any], shown: str) -> None:
     assert plain(render.upstream(told)) == shown
+
+
+@pytest.mark.parametrize(
+    ("bus", "shown"),
+    [
+        ({"name": "can0", "state": "UP", "heard": "UP"}, "UP"),
+        (
+            {"state": "UP", "heard": "UP", "frames": 7, "overflow": 0, "off_period": [], "last_error": None},
+            "UP; frames 7",
+        ),
+        ({"state": "UP", "answers_dropped": {"invalid": 0, "late": 0}}, "UP"),
+        ({"state": "UP", "answers_dropped": {"invalid": 0, "late": 3}}, "UP; answers_dropped late 3"),
+        ({"state": "UP", "heard": "SILENT", "online": 0}, "SILENT; link UP"),
+    ],
+)
+def test_a_bus_is_said_by_what_is_heard_and_what_is_remarkable(bus: dict[str, Any], shown: str) -> None:
+    assert plain(render.condition(bus)) == shown
+
+
+def test_a_dead_bus_does_not_look_green() -> None:
+    assert render.condition({"state": "UP", "heard": "SILENT"}).startswith(click.style("SILENT", fg="red"))
 
 
 def test_health_tells_an_unhealthy_gateway_and_a_bus_without_figures() -> None:
