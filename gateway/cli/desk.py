@@ -30,7 +30,7 @@ from gateway.sync.broker import Broker, parse_url
 from gateway.sync.caller import Caller, MqttCaller, NobodyAnswers, SocketCaller
 
 SHOWN_AFTER_S: Final = 1.0
-POLL_S: Final = (0.2, 2.0)  # first and longest pause: 30 questions a minute, half of what an actor may ask
+POLL_S: Final = (0.2, 2.0)  # first and longest pause: short work is seen to end, long work is left alone
 
 Result = dict[str, Any]
 Connect = Callable[[Where], AbstractAsyncContextManager[Caller]]

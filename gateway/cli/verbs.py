@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +16,20 @@ from gateway.cli.asking import REFUSED, WORK_S, Failure, asking, json_text, refu
 if TYPE_CHECKING:  # it imports the libraries, for which `--help` need not wait
     from gateway.cli.desk import Desk
 
-PRIORITIES: Final = ("LOW", "NORMAL", "HIGH", "CRITICAL")
 PAGE: Final = 200  # the most that one request returns
 
 # --- words ------------------------------------------------------------------------------------------------------------
+
+
+class Capitals(click.Choice[str]):
+    """One of the words that the API spells in capitals; people may type them as they like."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__(words, case_sensitive=False)
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """Spell a word in capitals, in help and errors too."""
+        return super().normalize_choice(choice, ctx).upper()
 
 
 def value_of(text: str) -> Any:
@@ -52,8 +63,9 @@ def pairs(ctx: click.Context, param: click.Parameter | None, words: Sequence[str
 
 
 _QUEUING: Final = (
+    click.option("--priority", type=Capitals("LOW", "NORMAL", "HIGH", "CRITICAL")),
     click.option("--idempotency-key", metavar="KEY", help="The same key and content again: the first answer again."),
-    click.option("--delivery", type=click.Choice(["AT_LEAST_ONCE", "AT_MOST_ONCE"]), help="May it be sent twice?"),
+    click.option("--delivery", type=Capitals("AT_LEAST_ONCE", "AT_MOST_ONCE"), help="May it be sent twice?"),
     click.option("--title", metavar="TEXT"),
     click.option("--description", metavar="TEXT"),
     click.option("--source", metavar="TEXT", help="The system this comes from."),
@@ -111,11 +123,11 @@ async def health(desk: "Desk") -> None:
 
 @click.command()
 @click.argument("component", required=False)
-@click.option("--type", "queue_type", type=click.Choice(["STANDARD", "PRIORITY", "PROXY", "ALL"]), default="ALL")
+@click.option("--type", "queue_type", type=Capitals("STANDARD", "PRIORITY", "PROXY", "ALL"), default="ALL")
 @click.option(
     "--status",
     "status_filter",
-    type=click.Choice(["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "ABANDONED"]),
+    type=Capitals("QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "ABANDONED"),
     help="Only those.  [default: QUEUED and PROCESSING]",
 )
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
@@ -134,7 +146,8 @@ async def queue(desk: "Desk", component: str | None, queue_type: str, status_fil
             cursor=result.get("next_cursor"),
         )
         gathered += result["requests"]
-    desk.print({**result, "requests": gathered}, render.requests)
+    view = render.requests if status_filter is None else partial(render.requests, nothing="None.")
+    desk.print({**result, "requests": gathered}, view)
 
 
 @click.command("request-status")
@@ -151,9 +164,8 @@ async def request_status(desk: "Desk", request_id: str) -> None:
 @click.command()
 @click.argument("initiator")
 @click.argument("target")
-@click.option("--type", "request_type", type=click.Choice(["STANDARD", "PROXY", "EMERGENCY"]))
+@click.option("--type", "request_type", type=Capitals("STANDARD", "PROXY", "EMERGENCY"))
 @click.option("--emergency", is_flag=True, help="The same as --type EMERGENCY; needs the role operator.")
-@click.option("--priority", type=click.Choice(PRIORITIES, case_sensitive=False))
 @click.option("--expiry", "expiry_hours", type=float, metavar="HOURS", help="How long it may wait.")
 @click.option("--proxy", "proxy_component", metavar="COMPONENT", help="Who acts for the target; implies --type PROXY.")
 @queuing
@@ -175,7 +187,6 @@ async def pair(
 @click.argument("command_type", metavar="TYPE")
 @click.argument("target")
 @click.argument("arguments", callback=pairs, nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--priority", type=click.Choice(PRIORITIES, case_sensitive=False))
 @click.option("--ttl", "ttl_s", type=float, metavar="SECONDS", help="How long it may wait.")
 @click.option("--answer-within", "timeout_s", type=float, metavar="SECONDS", help="How long the component may take.")
 @queuing

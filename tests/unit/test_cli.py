@@ -251,7 +251,7 @@ def test_queue_follows_the_pages_up_to_its_limit(gateway: FakeGateway) -> None:
 
 def test_queue_ends_with_the_last_page(gateway: FakeGateway) -> None:
     gateway.answers("get_queued_requests", {"requests": []})
-    assert run(gateway, "queue", "module-03", "--status", "FAILED").stdout == "Nothing is waiting.\n"
+    assert run(gateway, "queue", "module-03", "--status", "failed").stdout == "None.\n"
     (asked,) = gateway.asked
     assert asked[1] == {
         "component_id": "module-03",
@@ -259,6 +259,18 @@ def test_queue_ends_with_the_last_page(gateway: FakeGateway) -> None:
         "status_filter": "FAILED",
         "page_size": 50,
     }
+
+
+def test_an_empty_queue_has_nothing_waiting(gateway: FakeGateway) -> None:
+    gateway.answers("get_queued_requests", {"requests": []})
+    assert run(gateway, "queue", "module-03").stdout == "Nothing is waiting.\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["identify", "module-03", "--priority", "urgent"]])
+def test_words_of_the_api_are_shown_in_capitals(gateway: FakeGateway, words: list[str]) -> None:
+    result = run(gateway, "command", *words)
+    assert "LOW" in result.output
+    assert "low" not in result.output.replace("allow", "").replace("below", "")
 
 
 # --- any request ------------------------------------------------------------------------------------------------------
