@@ -314,7 +314,8 @@ class Tx(Reader, Protocol):
     ) -> Operation | None:
         """Take the next due operation of a carrier: QUEUED -> PROCESSING, with its sequence numbers and event.
 
-        Due: not expired, not_before reached, waiting for nobody. `proxy`: PROXY requests too (after all else);
+        Due: not expired, not_before reached, waiting for nobody. A command that resumes lets nothing pass before it is
+        due. `proxy`: PROXY requests too (after all else);
         `target`: only operations for that target.
         """
         ...

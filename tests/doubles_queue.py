@@ -14,6 +14,7 @@ from gateway.operation import (
     EVENT_OF,
     Action,
     Ending,
+    Kind,
     Operation,
     Outcome,
     QueueType,
@@ -68,7 +69,9 @@ class MemoryTx:
         return min((each.expires_at for each in self._with(Status.QUEUED)), default=None)
 
     def next_due(self, carrier: str, now_ms: int, **limits: Any) -> int | None:
-        return min((each.not_before for each in self._claimable(carrier, now_ms, **limits)), default=None)
+        claimable = self._claimable(carrier, now_ms, **limits)
+        resuming = [each.not_before for each in claimable if _resumes(each) and each.not_before > now_ms]
+        return min(resuming or [each.not_before for each in claimable], default=None)
 
     # writing
 
@@ -86,11 +89,12 @@ class MemoryTx:
         due = [
             each
             for each in self._claimable(carrier, now_ms, **limits)
-            if each.not_before <= now_ms and each.target_component not in busy
+            if (each.not_before <= now_ms or _resumes(each)) and each.target_component not in busy
         ]
-        if not due:
+        first = min(due, key=order_key, default=None)
+        if first is None or first.not_before > now_ms:
             return None
-        return self._act(min(due, key=order_key), Verdict(Action.CLAIM), now_ms)
+        return self._act(first, Verdict(Action.CLAIM), now_ms)
 
     def finish(self, operation: Operation, verdict: Verdict, outcome: Outcome, now_ms: int) -> Operation:
         return self._act(self.kept[operation.request_id], verdict, now_ms, outcome)
@@ -159,6 +163,11 @@ class MemoryTx:
         self.kept[now.request_id] = now
         self.emit(Event(EVENT_OF[verdict.action], now.target_component, now_ms, now.summary()))
         return now
+
+
+def _resumes(operation: Operation) -> bool:
+    """Whether nothing may come between it and its next try."""
+    return operation.resumes and operation.kind is Kind.COMMAND
 
 
 class MemoryStore:

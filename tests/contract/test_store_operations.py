@@ -130,7 +130,7 @@ async def test_a_number_that_a_waiting_operation_holds_is_not_given_again(told: 
     kept = await told.enqueue(told.command(priority=Priority.HIGH))
     first = await told.claimed()
     later = told.clock.wall_ms() + HOUR_MS // 2
-    await told.finish(first, Action.RETRY, Outcome(Ending.UNANSWERED), not_before=later)
+    await told.finish(first, Action.RETRY, Outcome(Ending.DECLINED), not_before=later)
     given = set()
     for _ in range(256):
         await told.enqueue(told.command())
@@ -283,6 +283,21 @@ async def test_what_a_restart_cut_off_is_asked_again_before_its_device_forgets(t
         assert await told.store.read(lambda reader: reader.queue_position(listed[1])) == 2
         resumed = await told.claimed()
         assert (resumed.request_id, resumed.sequence) == (cut_off.request_id, cut_off.sequence)
+
+
+async def test_nothing_comes_between_a_command_without_an_answer_and_its_next_try(tmp_path: Path) -> None:
+    async with scene(tmp_path / "queue.db") as told:
+        await told.enqueue(told.command(priority=Priority.LOW))
+        silent, now = await told.claimed(), told.clock.wall_ms()
+        await told.enqueue(told.command(priority=Priority.CRITICAL))
+        await told.enqueue(told.pairing(request_type=RequestType.EMERGENCY, priority=Priority.CRITICAL))
+        await told.finish(silent, Action.RETRY, Outcome(Ending.UNANSWERED), not_before=now + 1000)
+        assert await told.claim() is None
+        assert await told.store.read(lambda reader: reader.next_due("module-03", now)) == now + 1000
+        urgent = await told.claimed(emergency_only=True)
+        await told.finish(urgent)
+        told.clock.advance(1)
+        assert (await told.claimed()).request_id == silent.request_id
 
 
 async def test_a_restart_finds_what_was_under_way(tmp_path: Path) -> None:

@@ -20,8 +20,11 @@ SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
 
 -- name: pick
 -- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL
+-- A command that resumes comes first before it is due, too: the caller then takes nothing, or others would push its
+-- result out of the device's memory and it would be carried out again.
 SELECT * FROM operation AS o {index}
-WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND not_before <= ?3 AND waits_for IS NULL
+WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND waits_for IS NULL
+    AND (not_before <= ?3 OR (resumes AND kind = 'COMMAND'))
     AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
     AND (NOT ?2 OR NOT EXISTS (  -- without proxies, the target is the carrier, and the writer knows that it is free
         SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
@@ -30,8 +33,12 @@ ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id
 LIMIT 1;
 
 -- name: next_due
--- As pick, whenever that may be. 1 carrier, 2 highest is_proxy, 3 expired by, 4 target or NULL, 5 emergencies only
-SELECT min(not_before) FROM operation
+-- As pick, whenever that may be.
+-- 1 carrier, 2 highest is_proxy, 3 expired by, 4 target or NULL, 5 emergencies only, 6 now
+SELECT coalesce(
+    min(not_before) FILTER (WHERE resumes AND kind = 'COMMAND' AND not_before > ?6),
+    min(not_before)
+) FROM operation
 WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND waits_for IS NULL AND expires_at > ?3
     AND (?4 IS NULL OR target_component = ?4) AND (NOT ?5 OR request_type = 'EMERGENCY');
 

@@ -104,7 +104,7 @@ class SqlReader:
         target: str | None = None,
     ) -> int | None:
         """Return when `claim` with these arguments may next take something: the earliest not_before, in ms."""
-        values = (carrier, proxy, self._expired_by(now_ms), target, emergency_only)
+        values = (carrier, proxy, self._expired_by(now_ms), target, emergency_only, now_ms)
         found: int | None = self._value(QUERIES["next_due"], values)
         return found
 

@@ -125,6 +125,8 @@ class Transaction(Records):
         if row is None:
             return None
         operation = operation_of(row)
+        if operation.not_before > now_ms:  # it resumes, soon; nothing may come between
+            return None
         self._depths.remove(operation)
         apply(operation, _CLAIM, now_ms)
         if operation.sequence is None:
