@@ -413,7 +413,7 @@ class Api:
         try:
             changed = Parameters.model_validate({**self._tuning.current.model_dump(), **model.params})
         except ValidationError as why:
-            raise ask.invalid_argument(why) from why
+            raise ask.invalid_argument(why, Parameters.model_fields) from why
 
         def effect(tx: Tx) -> Answer:
             tx.set_parameters(model.params)
