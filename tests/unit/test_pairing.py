@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.bus.exchange.protocol import DECLINED_PAIR_STATUS, PATIENCE, PairOp, PairStatus, Patience
 from gateway.bus.frames import load_codecs
+from gateway.bus.simulator.scenario import Do
 from gateway.bus.simulator.trouble import Override
 from gateway.errors import Code, Refusal
 from gateway.operation import Ending, RequestType
@@ -235,6 +236,20 @@ def test_a_refusal_by_the_initiator_aborts_with_the_initiator() -> None:
             outcome = await it.execute(pairing())
             assert (outcome.ending, outcome.device_status) == (Ending.REFUSED, PairStatus.ADDRESS_IN_USE)
             assert requests(it)[-1] == "ABORT 9"
+
+    play(story())
+
+
+def test_an_initiator_that_falls_silent_in_the_middle_is_named_as_the_one_to_wait_for() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.simulator.do("pack-01", Do.MUTE_ANSWERS)
+            outcome = await it.execute(pairing())
+            assert (outcome.ending, outcome.waits_for) == (Ending.UNANSWERED, "pack-01")
+        async with scene() as it:
+            it.simulator.do("module-03", Do.MUTE_ANSWERS)
+            outcome = await it.execute(pairing())
+            assert (outcome.ending, outcome.waits_for) == (Ending.UNANSWERED, None)
 
     play(story())
 
