@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ async def told(tmp_path: Path):
         yield made
 
 
-def claim(carrier: str, tx: Tx, **options: object) -> Operation | None:
+def claim(carrier: str, tx: Tx, **options: Any) -> Operation | None:
     return tx.claim(carrier, NOW, **options)
 
 
