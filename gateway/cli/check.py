@@ -35,6 +35,8 @@ def problems_of(file: Path, environ: Mapping[str, str] = os.environ) -> list[str
 def _interfaces(survey: Survey) -> Problems:
     """Each python-can interface must be known, and its library installed."""
     for bus in survey.settings.bus:
+        if bus.interface is None:  # the file says something else that is wrong, and that is told
+            continue
         backend = BACKENDS.get(bus.interface)
         if backend is None:
             close = difflib.get_close_matches(bus.interface, BACKENDS, n=1)

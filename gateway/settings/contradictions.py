@@ -16,24 +16,30 @@ Contradiction = tuple[Place, str]
 
 def contradictions(settings: "Settings", source: Source) -> list[Contradiction]:
     """Name what no single field shows, with its place: doubles, dangling references, plaintext to strangers."""
-    buses = list(zip(source.sound_rows("bus"), settings.bus, strict=True))
-    components = list(zip(source.sound_rows("component"), settings.component, strict=True))
+    buses = list(zip(source.rows("bus"), settings.bus, strict=True))
+    components = list(zip(source.rows("component"), settings.component, strict=True))
     found = _doubled(buses, components) + _dangling(components, source) + _impatient(settings.presence, components)
     if settings.sync is not None:
         found += _unsafe(settings.sync)
     return found
 
 
+# In a table in which something is wrong, what must be there may be None: the problem is told already.
+
+
 def _doubled(buses: "Rows[BusSection]", components: "Rows[ComponentSection]") -> list[Contradiction]:
     """Two of what there may be one of."""
     claims: list[tuple[Place, str]] = []
     for n, bus in buses:
-        claims.append((("bus", n, "name"), f"the name {bus.name}"))
-        if bus.channel is not None:
+        if bus.name is not None:
+            claims.append((("bus", n, "name"), f"the name {bus.name}"))
+        if bus.channel is not None and bus.interface is not None:
             claims.append((("bus", n, "channel"), f"channel {bus.channel} of interface {bus.interface}"))
     for n, component in components:
-        claims.append((("component", n, "id"), f"the id {component.id}"))
-        claims.append((("component", n, "node"), f"node 0x{component.node:02X} of bus {component.bus}"))
+        if component.id is not None:
+            claims.append((("component", n, "id"), f"the id {component.id}"))
+        if component.node is not None and component.bus is not None:
+            claims.append((("component", n, "node"), f"node 0x{component.node:02X} of bus {component.bus}"))
         if component.serial is not None:
             claims.append((("component", n, "serial"), f"serial 0x{component.serial:016X}"))
     first: dict[str, Place] = {}
@@ -45,7 +51,7 @@ def _dangling(components: "Rows[ComponentSection]", source: Source) -> list[Cont
     names, ids = source.names("bus", "name"), source.names("component", "id")
     found: list[Contradiction] = []
     for n, component in components:
-        if component.bus not in names:
+        if component.bus is not None and component.bus not in names:
             found.append((("component", n, "bus"), f"there is no bus {component.bus}"))
         named = [("parent", component.parent)] if component.parent else []
         for key, name in named + [("proxies", proxy) for proxy in component.proxies]:

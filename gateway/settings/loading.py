@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.errors import ConfigError
 from gateway.settings import Settings, toml_source
@@ -31,8 +32,8 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 class Survey:
     """What a file says.
 
-    `settings`: its sound parts, whole where there are no problems; see `model_fields_set`. `component_ids`: those of
-    tables in which something is wrong, too.
+    `settings`: its sound parts, whole where there are no problems; see `_sound_parts`. `component_ids`: those of tables
+    in which something is wrong, too.
     """
 
     settings: Settings
@@ -50,24 +51,40 @@ def examine(file: Path, environ: Mapping[str, str] = os.environ) -> Survey:
     except ValidationError as why:
         errors = why.errors(include_url=False)
         problems += [source.tell(error, Settings) for error in errors]
-        source.hurt.update(error["loc"][:depth] for error in errors for depth in (1, 2))
         settings = _sound_parts(source)
     problems += [f"{source.place(place)}: {what}" for place, what in contradictions(settings, source)]
     return Survey(settings, problems, frozenset(source.names("component", "id")))
 
 
 def _sound_parts(source: Source) -> Settings:
-    """Return the sections, and the tables of list sections, that are not hurt."""
-    sound: dict[str, Any] = {"bus": [], "component": []}
+    """Return what is sound: sections that have all they must have, and every table of the list sections.
+
+    A value that is wrong has its default; one that must be there and is not, or is wrong, is None in a list's table.
+    """
+    parts: dict[str, Any] = {"bus": [], "component": []}
     for section, content in source.raw.items():
         model = toml_source.section_model(Settings, section)
         if model is None:
             continue
-        if isinstance(content, list) and section in sound:
-            sound[section] = [model.model_validate(content[n]) for n in source.sound_rows(section)]
-        elif (section,) not in source.hurt:
-            sound[section] = model.model_validate(content)
-    return Settings.model_construct(**sound)
+        if isinstance(content, list) and section in parts:
+            parts[section] = [_sound_fields(model, content[n]) for n in source.rows(section)]
+        elif isinstance(content, dict) and section not in parts:
+            part = _sound_fields(model, content)
+            if part.model_fields_set >= {key for key, field in model.model_fields.items() if field.is_required()}:
+                parts[section] = part
+    return Settings.model_construct(**parts)
+
+
+def _sound_fields(model: type[BaseModel], table: Mapping[str, Any]) -> BaseModel:
+    """Return the values of a table that are right by themselves."""
+    sound: dict[str, Any] = {}
+    for key, field in model.model_fields.items():
+        with suppress(ValidationError):
+            if key in table:
+                kind = cast("Any", Annotated[field.annotation, field])
+                sound[key] = TypeAdapter(kind).validate_python(table[key])
+    absent = {key: None for key, field in model.model_fields.items() if field.is_required() and key not in sound}
+    return model.model_construct(set(sound), **absent, **sound)
 
 
 _PATHS: Final = {

@@ -19,15 +19,13 @@ Place = tuple[int | str, ...]  # as pydantic spells it: ("bus", 0, "name")
 class Source:
     """One file as it was read.
 
-    `overridden`: which environment variable stands behind a (section, key). `hurt`: sections, and tables of list
-    sections, in which something is wrong.
+    `overridden`: which environment variable stands behind a (section, key).
     """
 
     file: Path
     raw: dict[str, Any]
     overridden: dict[tuple[str, str], str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    hurt: set[Place] = field(default_factory=set)
 
     def place(self, place: Place) -> str:
         """Spell where something stands: the file with section and key, or the environment variable."""
@@ -46,10 +44,10 @@ class Source:
         rows = tables if isinstance(tables, list) else []
         return [row[key] for row in rows if isinstance(row, dict) and isinstance(row.get(key), str)]
 
-    def sound_rows(self, section: str) -> list[int]:
-        """Return the numbers of the tables of a list section in which nothing is wrong."""
+    def rows(self, section: str) -> list[int]:
+        """Return the numbers of the tables of a list section."""
         tables = self.raw.get(section)
-        return [n for n in range(len(tables)) if (section, n) not in self.hurt] if isinstance(tables, list) else []
+        return [n for n, table in enumerate(tables) if isinstance(table, dict)] if isinstance(tables, list) else []
 
     def _variable(self, place: Place) -> str | None:
         if len(place) == 1:  # a section that only the environment knows

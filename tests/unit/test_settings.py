@@ -226,22 +226,29 @@ def test_plain_mqtt_may_leave_when_the_file_says_so(tmp_path: Path) -> None:
     assert "plain MQTT" in problems(tmp_path, text, SYNC__ALLOW_PLAINTEXT="false")
 
 
-def test_every_problem_is_told_at_once_and_a_hurt_table_still_has_its_name(tmp_path: Path) -> None:
+def test_every_problem_is_told_at_once_those_of_a_hurt_table_too(tmp_path: Path) -> None:
     text = (
-        changed("node = 0x12", "node = 300").replace('parent = "pack-01"', 'parent = "pack-09"') + 'cert_file = "c"\n'
+        changed("node = 0x12", 'node = 300\nproxies = ["nobody"]').replace('parent = "pack-01"', 'parent = "pack-09"')
+        + 'cert_file = "c"\n'
     )
     survey = examine(written(tmp_path, text), {})
     assert [re.sub(r"^.*\.toml: ", "", problem).partition(":")[0] for problem in survey.problems] == [
         "component[0].node (pack-01)",
+        "component[0].proxies (pack-01)",
         "component[1].parent (module-03)",  # pack-09 is a stranger; the proxy pack-01 is none
         "sync.cert_file",
     ]
-    assert [component.id for component in survey.settings.component] == ["module-03"]
+    assert [(component.id, component.node) for component in survey.settings.component] == [
+        ("pack-01", None),
+        ("module-03", 0xA3),
+    ]
 
 
-def test_a_hurt_section_is_left_out_of_the_sound_parts(tmp_path: Path) -> None:
-    survey = examine(written(tmp_path, "[gateway]\nid = 5\n[log]\nlevel = 'debug'\n"), {})
-    assert survey.settings.model_fields_set >= {"log"}
+def test_a_section_that_lacks_what_it_must_have_is_left_out_of_the_sound_parts(tmp_path: Path) -> None:
+    text = "[gateway]\nid = 5\n[log]\nlevel = 'debug'\n[access]\nfile = 'a.toml'\nrequire_signature = ['king']\n"
+    survey = examine(written(tmp_path, text), {})
+    assert survey.settings.model_fields_set >= {"log", "access"}
+    assert survey.settings.access.file == tmp_path / "a.toml"
     assert "gateway" not in survey.settings.model_fields_set
     assert any(problem.endswith("bus: is required") for problem in survey.problems)
 
