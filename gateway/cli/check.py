@@ -3,9 +3,7 @@
 import difflib
 import grp
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -15,7 +13,7 @@ from can.interfaces import BACKENDS
 from gateway.bus.commands import Catalogue
 from gateway.bus.frames import load_codecs
 from gateway.errors import ConfigError
-from gateway.queue.store.sql import MIGRATIONS, connect
+from gateway.queue.store.inspection import inspect
 from gateway.settings import Survey, examine
 from gateway.sync.access import load_access
 
@@ -113,16 +111,9 @@ def _database(survey: Survey) -> Problems:
     if not path.exists():
         return
     try:
-        with closing(connect(path, read_only=True)) as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as why:
-        yield f"gateway.state_dir: {path}: {why}"
-        return
-    if version > len(MIGRATIONS):
-        yield (
-            f"gateway.state_dir: {path}: its schema is version {version}, this program knows {len(MIGRATIONS)}: "
-            "install a newer gateway"
-        )
+        inspect(path)
+    except ConfigError as why:
+        yield from (f"gateway.state_dir: {problem}" for problem in why.problems)
 
 
 _CHECKS: Final[tuple[Callable[[Survey], Problems], ...]] = (

@@ -127,7 +127,7 @@ def test_a_database_newer_than_this_program_is_a_problem(folder: Path) -> None:
 def test_a_file_that_is_no_database_is_a_problem(folder: Path) -> None:
     (folder / "state" / "gateway.db").write_bytes(b"not a database" * 100)
     (only,) = told(folder)
-    assert "state/gateway.db: file is not a database" in only
+    assert "state/gateway.db: cannot be read: file is not a database" in only
 
 
 def test_every_problem_is_told_at_once(folder: Path) -> None:

@@ -11,7 +11,7 @@ from gateway.errors import ConfigError
 from gateway.event import Event
 from gateway.ports import AuditEntry, Tx
 from gateway.queue.store import damage
-from gateway.queue.store.inspection import database_version, inspect
+from gateway.queue.store.inspection import inspect
 from gateway.queue.store.sql import MIGRATIONS, connect, migrate
 from tests.store_scene import StoreScene, scene
 
@@ -190,7 +190,7 @@ async def test_a_database_newer_than_the_program_is_refused_and_left_alone(tmp_p
         async with scene(path):
             pass
     with pytest.raises(ConfigError, match="version 2"):
-        database_version(path)
+        inspect(path)
     assert beside(path) == ["queue.db"]
 
 
@@ -201,7 +201,7 @@ async def test_a_look_from_outside_counts_rows_and_changes_nothing(tmp_path: Pat
         await told.store.write(lambda tx: tx.emit(Event("bus_up", "gateway", NOW)))
         found = inspect(path)
     assert (found.version, found.rows["operation"], found.rows["event"]) == (1, 1, 2)
-    assert database_version(path) == 1
+    assert inspect(path).version == 1
 
 
 def test_a_look_at_what_is_no_database_says_so(tmp_path: Path) -> None:

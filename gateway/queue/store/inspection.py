@@ -1,4 +1,4 @@
-"""A look at a database from outside, without the daemon: for `check` and for people with a question."""
+"""A look at a database from outside, without the daemon: for `check` and for tests."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -30,10 +30,6 @@ def inspect(path: Path) -> Inspection:
     except sqlite3.Error as why:
         raise ConfigError([f"{path}: cannot be read: {why}"]) from why
     if version > len(MIGRATIONS):
-        raise ConfigError([f"{path}: its schema is version {version}, this program knows {len(MIGRATIONS)}"])
+        newer = f"its schema is version {version}, this program knows {len(MIGRATIONS)}: install a newer gateway"
+        raise ConfigError([f"{path}: {newer}"])
     return Inspection(version, rows)
-
-
-def database_version(path: Path) -> int:
-    """Return the schema version of the database at `path`. Raises ConfigError as `inspect` does."""
-    return inspect(path).version
