@@ -5,12 +5,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from paho.mqtt import client as paho
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from gateway.sync.payload import Encoding, decode_reply
+
+SESSION_EXPIRY_S = 3600
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,11 @@ class Seen:
 
 
 class Watcher:
-    """Subscribes to `topic_filter` and keeps what comes, in order. Use as a context manager."""
+    """Subscribes to `topic_filter` and keeps what comes, in order. Use as a context manager.
+
+    With `clean` false it has a session that outlives its connection, so that what is published before it is back after
+    a restart of the broker waits for it.
+    """
 
     def __init__(
         self,
@@ -39,7 +48,8 @@ class Watcher:
         self._news = threading.Condition()
         self._subscribed = threading.Event()
         self._filter = topic_filter
-        session = None if protocol == MQTTProtocolVersion.MQTTv5 else clean
+        is_v5 = protocol == MQTTProtocolVersion.MQTTv5
+        session = None if is_v5 else clean
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, clean_session=session
         )
@@ -49,7 +59,10 @@ class Watcher:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)
-        self._client.connect("127.0.0.1", port, keepalive=30)
+        lasting = is_v5 and not clean
+        properties = _session_expiry() if lasting else None
+        clean_start: bool | Literal[3] = False if lasting else MQTT_CLEAN_START_FIRST_ONLY
+        self._client.connect("127.0.0.1", port, keepalive=30, clean_start=clean_start, properties=properties)
 
     def __enter__(self) -> Self:
         self._client.loop_start()
@@ -91,3 +104,9 @@ class Watcher:
             assert time.monotonic() < deadline, f"it never came true; last seen: {self.seen[-5:]}"
             await asyncio.sleep(0.01)
         return value
+
+
+def _session_expiry() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = SESSION_EXPIRY_S
+    return properties
