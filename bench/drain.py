@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from gateway.clock import SystemClock
 from gateway.component import Component, ComponentKind, Registry
+from gateway.guards import SafetyClass
 from gateway.ids import RequestIds
 from gateway.operation import FINAL, Ending, Kind, Operation, Outcome, QueueType
 from gateway.ports import Attempt, CommandSpec, Sighting, Tx
@@ -52,7 +53,7 @@ class Devices:
         return Outcome(Ending.DONE, result={"result_code": 0, "data": 5})
 
     def spec(self, command_type: str) -> CommandSpec | None:
-        return CommandSpec(command_type, "harmless", ttl_s=60.0)
+        return CommandSpec(command_type, SafetyClass.HARMLESS)
 
     def validate(self, _: str, arguments):
         return dict(arguments)

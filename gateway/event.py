@@ -24,7 +24,10 @@ EVENT_TYPES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. `subject`: a component_id or "gateway". `at`: ms since the epoch. `seq`: 0 until it is stored."""
+    """One event. `subject`: a component_id or "gateway". `at`: ms since the epoch. `seq`: 0 until it is stored.
+
+    `wakes`: carriers whose work it may have made due; for the drain alone, neither stored nor published.
+    """
 
     type: str
     subject: str
@@ -32,6 +35,7 @@ class Event:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     time_trusted: bool = True
     seq: int = 0
+    wakes: tuple[str, ...] = ()
 
     def payload(self, epoch: int) -> dict[str, Any]:
         """Return the map that is published on the event's topic."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from gateway.clock import Clock
 from gateway.errors import Code, Refusal
 from gateway.event import Event
+from gateway.guards import SafetyClass
 from gateway.operation import (
     EVENT_OF,
     Action,
@@ -307,7 +308,7 @@ class FakeCommands:
     """The command types the tests use."""
 
     def spec(self, command_type: str) -> CommandSpec | None:
-        return CommandSpec(command_type, "service", ttl_s=3600.0, survives_boot=command_type == "reset")
+        return CommandSpec(command_type, SafetyClass.SERVICE, survives_boot=command_type == "reset")
 
     def validate(self, command_type: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)

@@ -21,6 +21,7 @@ from gateway.access import Role
 from gateway.component import Component, ComponentKind, DrainMode, QueueMode
 from gateway.errors import ConfigError
 from gateway.ids import NAME_PATTERN
+from gateway.operation import Mode
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -148,11 +149,19 @@ class Parameters(Section):
     enable_retry: bool = True
     max_retry_attempts: Annotated[int, Field(ge=0, le=20)] = 3
     processing_timeout_s: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 60
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60  # of one actor
+    max_bus_load: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.20  # part of a bus's bit rate
+    alert_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    alert_oldest_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = 24
+    retention_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 30
+    archive_months: Annotated[int, Field(ge=1, le=240)] = 18
 
 
 class QueueSection(Parameters):
-    """The queue: its bound on disk, and the first values of every parameter."""
+    """The queue: its mode, the safety commands it takes, its bound on disk, and the first values of every parameter."""
 
+    mode: Mode = Mode.PRIORITY
+    safety_commands: list[str] = []
     max_database_bytes: Annotated[int, Field(ge=1_048_576)] = 1 << 30
 
     def parameters(self) -> Parameters:

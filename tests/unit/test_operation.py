@@ -35,8 +35,10 @@ NOW = 1_790_000_000_000
 LEGAL = {  # written out a second time, from the lifecycle's picture
     (Status.QUEUED, Action.CLAIM, Status.PROCESSING),
     (Status.QUEUED, Action.CANCEL, Status.CANCELLED),
+    (Status.QUEUED, Action.SUPERSEDE, Status.CANCELLED),
     (Status.QUEUED, Action.EXPIRE, Status.EXPIRED),
     (Status.QUEUED, Action.REJECT, Status.FAILED),
+    (Status.QUEUED, Action.ORPHAN, Status.FAILED),
     (Status.PROCESSING, Action.COMPLETE, Status.COMPLETED),
     (Status.PROCESSING, Action.FAIL, Status.FAILED),
     (Status.PROCESSING, Action.RETRY, Status.QUEUED),
@@ -194,7 +196,7 @@ def test_what_may_have_been_carried_out_already_resumes(action: Action, outcome:
 
 
 def test_a_dead_letter_that_is_tried_again_does_not_resume() -> None:
-    assert not act(command(status=Status.ABANDONED), Verdict(Action.REQUEUE), NOW).resumes
+    assert not act(command(status=Status.ABANDONED), Verdict(Action.REQUEUE, expires_at=NOW + 1000), NOW).resumes
 
 
 def test_a_retry_counts_and_a_release_does_not() -> None:

@@ -1,6 +1,6 @@
 """What a command type is: a name with its class, a model of its arguments, and how a device is told."""
 
-from typing import Annotated, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,9 +8,6 @@ from gateway.bus.exchange.device import Device
 from gateway.component import ComponentKind
 from gateway.operation import Outcome
 from gateway.ports import CommandSpec
-
-HARMLESS_TTL_S: Final = 24 * 3600.0
-SERVICE_TTL_S: Final = 3600.0
 
 Word = Annotated[int, Field(ge=0, le=0xFFFF)]
 
@@ -52,13 +49,3 @@ class OpcodeCommand(Command[A]):
     async def carry_out(self, device: Device, arguments: A) -> Outcome:
         """Give the command and wait for its final answer."""
         return await device.command(self.opcode, self.words(arguments))
-
-
-def harmless(name: str, timeout_s: float = 2.0) -> CommandSpec:
-    """Describe a type that may be retried freely."""
-    return CommandSpec(name, "harmless", HARMLESS_TTL_S, timeout_s)
-
-
-def service(name: str, timeout_s: float = 2.0, *, survives_boot: bool = False) -> CommandSpec:
-    """Describe a type that changes a device in a way service people want."""
-    return CommandSpec(name, "service", SERVICE_TTL_S, timeout_s, survives_boot=survives_boot)

@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.bus.commands.base import Arguments, OpcodeCommand, harmless
+from gateway.bus.commands.base import Arguments, OpcodeCommand
+from gateway.guards import SafetyClass
+from gateway.ports import CommandSpec
 
 
 class IdentifyArguments(Arguments):
@@ -16,7 +18,7 @@ class IdentifyArguments(Arguments):
 class Identify(OpcodeCommand[IdentifyArguments]):
     """Arg0 = seconds."""
 
-    spec = harmless("identify")
+    spec = CommandSpec("identify", SafetyClass.HARMLESS)
     arguments = IdentifyArguments
     opcode = 0x01
 

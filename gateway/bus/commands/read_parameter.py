@@ -1,6 +1,8 @@
 """read_parameter: the value of one of the device's parameters, in the result's data."""
 
-from gateway.bus.commands.base import Arguments, OpcodeCommand, Word, harmless
+from gateway.bus.commands.base import Arguments, OpcodeCommand, Word
+from gateway.guards import SafetyClass
+from gateway.ports import CommandSpec
 
 
 class ReadParameterArguments(Arguments):
@@ -12,7 +14,7 @@ class ReadParameterArguments(Arguments):
 class ReadParameter(OpcodeCommand[ReadParameterArguments]):
     """Arg0 = id."""
 
-    spec = harmless("read_parameter")
+    spec = CommandSpec("read_parameter", SafetyClass.HARMLESS)
     arguments = ReadParameterArguments
     opcode = 0x02
 

@@ -2,11 +2,13 @@
 
 from typing import Final
 
-from gateway.bus.commands.base import Command, NoArguments, service
+from gateway.bus.commands.base import Command, NoArguments
 from gateway.bus.exchange.device import Device
 from gateway.bus.exchange.protocol import Contactor, unanswered
 from gateway.errors import Code
+from gateway.guards import SafetyClass
 from gateway.operation import Ending, Outcome
+from gateway.ports import CommandSpec
 
 OPCODE: Final = 0x05
 UNDER_LOAD: Final = frozenset({Contactor.PRE_CHARGE, Contactor.CLOSED})
@@ -15,7 +17,7 @@ UNDER_LOAD: Final = frozenset({Contactor.PRE_CHARGE, Contactor.CLOSED})
 class Reset(Command[NoArguments]):
     """Refused here while the contactors are closed or closing."""
 
-    spec = service("reset", timeout_s=15.0, survives_boot=True)
+    spec = CommandSpec("reset", SafetyClass.SERVICE, timeout_s=15.0, survives_boot=True)
 
     async def carry_out(self, device: Device, arguments: NoArguments) -> Outcome:  # noqa: ARG002 - there are none
         """Give the command, then wait for a heartbeat with another boot count."""

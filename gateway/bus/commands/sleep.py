@@ -4,7 +4,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from gateway.bus.commands.base import Arguments, OpcodeCommand, service
+from gateway.bus.commands.base import Arguments, OpcodeCommand
+from gateway.guards import SafetyClass
+from gateway.ports import CommandSpec
 
 UNTIL_WOKEN: Final = 0xFFFF
 
@@ -18,7 +20,7 @@ class SleepArguments(Arguments):
 class Sleep(OpcodeCommand[SleepArguments]):
     """Arg0 = seconds."""
 
-    spec = service("sleep")
+    spec = CommandSpec("sleep", SafetyClass.SERVICE)
     arguments = SleepArguments
     opcode = 0x06
 

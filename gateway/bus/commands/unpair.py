@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.bus.commands.base import Arguments, Command, service
+from gateway.bus.commands.base import Arguments, Command
 from gateway.bus.exchange.device import Device
 from gateway.bus.exchange.protocol import LOW_WORD, PairOp
+from gateway.guards import SafetyClass
 from gateway.operation import Ending, Outcome
+from gateway.ports import CommandSpec
 
 
 class UnpairArguments(Arguments):
@@ -19,7 +21,7 @@ class UnpairArguments(Arguments):
 class Unpair(Command[UnpairArguments]):
     """PAIR_REQ UNPAIR, meant for one serial number."""
 
-    spec = service("unpair")
+    spec = CommandSpec("unpair", SafetyClass.SERVICE)
     arguments = UnpairArguments
 
     async def carry_out(self, device: Device, arguments: UnpairArguments) -> Outcome:

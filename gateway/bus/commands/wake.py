@@ -1,10 +1,12 @@
 """wake: ends the device's sleep."""
 
-from gateway.bus.commands.base import NoArguments, OpcodeCommand, service
+from gateway.bus.commands.base import NoArguments, OpcodeCommand
+from gateway.guards import SafetyClass
+from gateway.ports import CommandSpec
 
 
 class Wake(OpcodeCommand[NoArguments]):
     """No arguments."""
 
-    spec = service("wake")
+    spec = CommandSpec("wake", SafetyClass.SERVICE, wakes=True)
     opcode = 0x07

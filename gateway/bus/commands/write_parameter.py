@@ -1,6 +1,8 @@
 """write_parameter: sets one of the device's parameters."""
 
-from gateway.bus.commands.base import Arguments, OpcodeCommand, Word, service
+from gateway.bus.commands.base import Arguments, OpcodeCommand, Word
+from gateway.guards import SafetyClass
+from gateway.ports import CommandSpec
 
 
 class WriteParameterArguments(Arguments):
@@ -13,7 +15,7 @@ class WriteParameterArguments(Arguments):
 class WriteParameter(OpcodeCommand[WriteParameterArguments]):
     """Arg0 = id, Arg1 = value."""
 
-    spec = service("write_parameter")
+    spec = CommandSpec("write_parameter", SafetyClass.SERVICE)
     arguments = WriteParameterArguments
     opcode = 0x03
 

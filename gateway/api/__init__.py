@@ -1,0 +1,97 @@
+"""Every request the outside may make: fields in, a result or a coded refusal out, the same over every transport.
+
+`REQUESTS` says which there are and who may ask. A change is one transaction with its event, its audit entry and the
+memory of the call.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gateway import requests as ask
+from gateway.access import Actor
+from gateway.api.desk import Answer as Answer
+from gateway.api.desk import Asked, refused
+from gateway.api.desk import Desk as Desk
+from gateway.api.desk import Tuning as Tuning
+from gateway.api.verbs import REQUESTS as REQUESTS
+from gateway.api.verbs import Verb
+from gateway.errors import Code, Refusal
+from gateway.event import GATEWAY
+from gateway.ports import Call, Tx
+
+log = logging.getLogger(__name__)
+
+
+class Api:
+    """Answers requests. One instance, on the loop; it holds no state but the calls under way."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._under_way: set[tuple[str, str]] = set()
+
+    async def call(self, actor: Actor, request: str, fields: Mapping[str, Any], call: Call | None = None) -> Answer:
+        """Answer one request: {"ok": True, "result": …} or {"ok": False, "error": …}; never raises for bad input.
+
+        What it changed is committed when it returns, together with the memory of `call`: a repeat gets this answer.
+        """
+        asked = Asked(actor, request, fields, call, self._desk.clock.wall_ms())
+        verb = REQUESTS.get(request)
+        if verb is None:
+            return refused(Refusal(Code.UNKNOWN_COMMAND, f"There is no request {request[:64]!r}."))
+        try:
+            return await (self._change(asked, verb) if verb.changes else self._answer(asked, verb))
+        except Refusal as no:
+            return refused(no)
+        except Exception:
+            log.exception("request %s of %s failed", request, actor.name)
+            return refused(Refusal(Code.INTERNAL))
+
+    async def _change(self, asked: Asked, verb: Verb) -> Answer:
+        """Answer a request that changes something: once, even if it comes again; refusals are audited too."""
+        call = asked.call
+        if call is None:
+            return await self._audited(asked, verb)
+        key = call.actor, call.call_id
+        if key in self._under_way:
+            raise Refusal(Code.REPLAYED, "The same request is being answered at this moment.")
+        self._under_way.add(key)
+        try:
+            known = await self._desk.store.read(lambda reader: reader.remembered(*key, asked.now_ms))
+            if known is None:
+                return await self._audited(asked, verb)
+            digest, answer = known
+            if digest != call.digest:
+                raise Refusal(Code.REPLAYED, "This id was used for another request.")
+            return answer
+        finally:
+            self._under_way.discard(key)
+
+    async def _audited(self, asked: Asked, verb: Verb) -> Answer:
+        try:
+            return await self._answer(asked, verb)
+        except Refusal as no:
+            answer = refused(no)
+            code = no.code
+
+        def refuse(tx: Tx) -> None:
+            tx.audit(asked.audit(_subject(asked.fields), code), asked.now_ms)
+            if asked.call is not None:
+                tx.remember(asked.call, answer)
+
+        await self._desk.store.write(refuse)
+        return answer
+
+    async def _answer(self, asked: Asked, verb: Verb) -> Answer:
+        if not any(asked.actor.may(role) for role in verb.roles):
+            raise Refusal(Code.NOT_AUTHORIZED, f"{asked.request} needs the role {verb.roles[0]}.")
+        return await verb.handler(self._desk, asked, ask.validated(verb.model, asked.fields))
+
+
+def _subject(fields: Mapping[str, Any]) -> str:
+    """Return what a refused request was about, for the audit: an id if it named one, shortened."""
+    for name in ("request_id", "component_id", "target_component"):
+        value = fields.get(name)
+        if isinstance(value, str):
+            return value[:64]
+    return GATEWAY

@@ -1,0 +1,41 @@
+"""The requests there are: who may ask, what for, and what answers. One table, the same over every transport."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from gateway import requests as ask
+from gateway.access import Role
+from gateway.api import administering, draining, looking, operating, queuing
+from gateway.api.desk import Answer, Asked, Desk
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One request: its model, what answers it, the roles of which an actor needs one, whether it changes anything."""
+
+    model: type[BaseModel]
+    handler: Callable[[Desk, Asked, Any], Awaitable[Answer]]
+    roles: tuple[Role, ...] = (Role.VIEWER,)
+    changes: bool = False
+
+
+def _change(model: type[BaseModel], handler: Callable[[Desk, Asked, Any], Awaitable[Answer]], *roles: Role) -> Verb:
+    return Verb(model, handler, roles, changes=True)
+
+
+_QUEUING: Final = (Role.TECHNICIAN, Role.BACKEND)
+REQUESTS: Final[Mapping[str, Verb]] = {
+    "queue_pairing_request": _change(ask.QueuePairingRequest, queuing.queue_pairing_request, *_QUEUING),
+    "queue_command": _change(ask.QueueCommand, queuing.queue_command, *_QUEUING),
+    "process_offline_queue": _change(ask.ProcessOfflineQueue, draining.process_offline_queue, Role.TECHNICIAN),
+    "cancel_request": _change(ask.CancelRequest, operating.cancel_request, *_QUEUING),
+    "get_queued_requests": Verb(ask.GetQueuedRequests, looking.get_queued_requests),
+    "get_request_status": Verb(ask.GetRequestStatus, looking.get_request_status),
+    "get_presence": Verb(ask.GetPresence, looking.get_presence),
+    "get_health": Verb(ask.GetHealth, looking.get_health),
+    "get_params": Verb(ask.GetParams, administering.get_params),
+    "set_params": _change(ask.SetParams, administering.set_params, Role.ADMIN),
+}

@@ -1,0 +1,35 @@
+"""Pairing requests and commands: what they are, what may happen to them, and in which order they are worked off."""
+
+from gateway.operation.judgement import RETRY_BASE_MS as RETRY_BASE_MS
+from gateway.operation.judgement import after_restart as after_restart
+from gateway.operation.judgement import judge as judge
+from gateway.operation.judgement import retry_delay_ms as retry_delay_ms
+from gateway.operation.lifecycle import EVENT_OF as EVENT_OF
+from gateway.operation.lifecycle import RELEASE_REASONS as RELEASE_REASONS
+from gateway.operation.lifecycle import TRANSITIONS as TRANSITIONS
+from gateway.operation.lifecycle import Action as Action
+from gateway.operation.lifecycle import Ending as Ending
+from gateway.operation.lifecycle import Outcome as Outcome
+from gateway.operation.lifecycle import Verdict as Verdict
+from gateway.operation.lifecycle import act as act
+from gateway.operation.lifecycle import after as after
+from gateway.operation.lifecycle import apply as apply
+from gateway.operation.lifecycle import settle as settle
+from gateway.operation.record import Operation as Operation
+from gateway.operation.record import copied as copied
+from gateway.operation.record import order_class as order_class
+from gateway.operation.record import order_key as order_key
+from gateway.operation.record import urgency_of as urgency_of
+from gateway.operation.words import FINAL as FINAL
+from gateway.operation.words import FIRST as FIRST
+from gateway.operation.words import ConflictPolicy as ConflictPolicy
+from gateway.operation.words import Delivery as Delivery
+from gateway.operation.words import Kind as Kind
+from gateway.operation.words import Mode as Mode
+from gateway.operation.words import Priority as Priority
+from gateway.operation.words import QueueType as QueueType
+from gateway.operation.words import Reach as Reach
+from gateway.operation.words import RequestType as RequestType
+from gateway.operation.words import Settlement as Settlement
+from gateway.operation.words import Status as Status
+from gateway.operation.words import Strategy as Strategy

@@ -1,0 +1,61 @@
+"""What all requests share: strict models, the types of their fields, and how a wrong one is told."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from gateway import wording
+from gateway.clock import parse_rfc3339
+from gateway.errors import Code, Refusal
+from gateway.ids import NAME_PATTERN, REQUEST_ID_PATTERN
+
+PAGE_MAX: Final = 200
+METADATA_MAX: Final = 32
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
+Text = Annotated[str, StringConstraints(max_length=256)]
+LongText = Annotated[str, StringConstraints(max_length=2000)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]
+StatusName = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "ABANDONED"]
+
+
+def _time(text: str) -> str:
+    parse_rfc3339(text)
+    return text
+
+
+Time = Annotated[str, StringConstraints(max_length=40), AfterValidator(_time)]  # RFC 3339 with its offset
+
+
+class Model(BaseModel):
+    """A request: strict types, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Paged(Model):
+    """A list that comes in pages: `cursor` is the `next_cursor` of the page before."""
+
+    page_size: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], fields: Mapping[str, Any]) -> M:
+    """Return `fields` as `model`. Raises Refusal INVALID_ARGUMENT that names the first field that is wrong."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as why:
+        raise invalid_argument(why, model.model_fields) from why
+
+
+def invalid_argument(why: ValidationError, known: Iterable[str] = ()) -> Refusal:
+    """Return the refusal that names the first wrong field of a validation. `known`: the fields there are."""
+    error = why.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in error["loc"]) or "request"
+    return Refusal(Code.INVALID_ARGUMENT, f"{place}: {wording.phrase(error, known)}.", details={"field": place})
