@@ -10,6 +10,7 @@ from gateway.presence import Presence
 
 
 async def process_offline_queue(desk: Desk, asked: Asked, model: ask.ProcessOfflineQueue) -> Answer:
+    """Work a component's queue off now; answer when that is done, or at once."""
     component = desk.known(model.component_id, "component_id")
     if not asked.actor.may_touch(component):
         raise Refusal(Code.NOT_OWNER, f"{component.component_id} is not yours.")

@@ -9,6 +9,7 @@ from gateway.views import component_view, offline_view, queue_view
 
 
 async def get_queued_requests(desk: Desk, _: Asked, model: ask.GetQueuedRequests) -> Answer:
+    """List what waits and runs, of one component with the state of its queue, or of all."""
     component = desk.known(model.component_id, "component_id") if model.component_id else None
 
     def look(reader: Reader) -> Answer:
@@ -34,6 +35,7 @@ async def get_queued_requests(desk: Desk, _: Asked, model: ask.GetQueuedRequests
 
 
 async def get_request_status(desk: Desk, _: Asked, model: ask.GetRequestStatus) -> Answer:
+    """Tell of one operation, its place in the queue and its children."""
     def look(reader: Reader) -> Answer:
         operation = found(reader, model.request_id)
         position = reader.queue_position(operation)
@@ -43,6 +45,7 @@ async def get_request_status(desk: Desk, _: Asked, model: ask.GetRequestStatus) 
 
 
 async def get_presence(desk: Desk, _: Asked, model: ask.GetPresence) -> Answer:
+    """Tell who is there."""
     if model.component_id is not None:
         component = desk.registry.get(model.component_id)
         if component is None:
@@ -59,6 +62,7 @@ async def get_presence(desk: Desk, _: Asked, model: ask.GetPresence) -> Answer:
 
 
 async def get_health(desk: Desk, asked: Asked, _: ask.GetHealth) -> Answer:
+    """Tell what is well and what is not."""
     load = await desk.store.read(lambda reader: reader.load(asked.now_ms))
     buses, upstream = desk.health.buses(), desk.health.upstream()
     heard = all(bus["state"] == bus["heard"] == "UP" for bus in buses)

@@ -14,6 +14,7 @@ HOUR_S: Final = 3600
 
 
 async def queue_pairing_request(desk: Desk, asked: Asked, model: ask.QueuePairingRequest) -> Answer:
+    """Queue the pairing of a target with an initiator that is here."""
     initiator = desk.known(model.initiator_component, "initiator_component")
     target = desk.known(model.target_component, "target_component")
     desk.check_touch(asked.actor, initiator)
@@ -56,11 +57,12 @@ def _check_proxy(desk: Desk, proxy_component: str, target: Component) -> None:
 
 
 async def queue_command(desk: Desk, asked: Asked, model: ask.QueueCommand) -> Answer:
+    """Queue a command for one component."""
     spec = desk.commands.spec(model.command_type)
     if spec is None:
         raise Refusal(Code.UNKNOWN_COMMAND, f"There is no command type {model.command_type!r}.")
     arguments = desk.commands.validate(model.command_type, model.arguments)
-    target = desk.known(model.target_component, "target_component")
+    target = desk.known(model.target_component or "", "target_component")
     desk.check_touch(asked.actor, target)
     if not _is_capable(desk, target, model.command_type):
         raise Refusal(Code.NOT_CAPABLE, f"{target.component_id} does not take {model.command_type}.")
@@ -70,9 +72,9 @@ async def queue_command(desk: Desk, asked: Asked, model: ask.QueueCommand) -> An
         target_component=target.component_id,
         creator=asked.actor.name,
         created_at=asked.now_ms,
-        expires_at=_expiry(desk, asked.now_ms, model.ttl_s, spec.ttl_s),
+        expires_at=_expiry(desk, asked.now_ms, model.ttl_s, spec.guard.ttl_s),
         priority=Priority[model.priority],
-        delivery=Delivery(model.delivery or spec.delivery),
+        delivery=Delivery(model.delivery or spec.guard.delivery),
         command_type=model.command_type,
         arguments=arguments,
         timeout_s=model.timeout_s,

@@ -1,140 +1,27 @@
 """Every request, against the real store and the real command types; roster and drains are doubles."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.access import Actor, Role
-from gateway.api import REQUESTS, Api, Tuning
-from gateway.bus.commands import Catalogue
+from gateway.api import REQUESTS, Tuning
 from gateway.clock import parse_rfc3339
-from gateway.component import Component, ComponentKind, QueueMode, Registry
-from gateway.event import Event
-from gateway.ports import Call, DrainReport
-from gateway.queue.store import SqliteStore
+from gateway.ports import Call
 from gateway.settings import Parameters
-from tests.doubles import FakeClock
-from tests.doubles_queue import FakeRoster
-
-ANNA = Actor("tech-anna", Role.TECHNICIAN, frozenset({"module-03"}), "mqtt")
-OWNER = Actor("fleet-north", Role.TECHNICIAN, transport="mqtt")
-OLGA = Actor("olga", Role.OPERATOR, transport="mqtt")
-CLOUD = Actor("cloud", Role.BACKEND, transport="mqtt")
-VIEWER = Actor("screen", Role.VIEWER, transport="mqtt")
-ROOT = Actor("root", Role.ADMIN, transport="socket")
-PAIR = {"initiator_component": "pack-01", "target_component": "module-03"}
-READ = {"command_type": "read_parameter", "target_component": "module-03", "arguments": {"id": 7}}
-
-REGISTRY = (
-    Component("pack-01", ComponentKind.PACK, "can0", 0x12, owner="fleet-north"),
-    Component(
-        "module-03",
-        ComponentKind.MODULE,
-        "can0",
-        0xA3,
-        parent="pack-01",
-        owner="fleet-north",
-        serial=0xA3,
-        proxies=frozenset({"pack-01", "far-01"}),
-    ),
-    Component("module-04", ComponentKind.MODULE, "can0", 0xA4, owner="fleet-north", proxies=frozenset({"pack-01"})),
-    Component("shy-01", ComponentKind.MODULE, "can0", 0xA5, owner="fleet-north", capabilities=frozenset({"wake"})),
-    Component("now-01", ComponentKind.MODULE, "can0", 0xA6, owner="fleet-north", queue_mode=QueueMode.PASS_THROUGH),
-    Component("far-01", ComponentKind.PACK, "can1", 0x12, owner="fleet-north"),
-    Component("can0-module-a7", ComponentKind.MODULE, "can0", 0xA7, configured=False),
-)
-
-
-class Drains:
-    """Takes drains down and reports what it was told to."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, int, bool]] = []
-        self.active = 2
-
-    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool) -> str:
-        self.begun.append((component_id, max_operations, process_proxy_queue))
-        return f"drain-{len(self.begun)}"
-
-    def counters(self) -> dict[str, int]:
-        return {"complete": 3}
-
-    async def finished(self, drain_id: str) -> DrainReport:
-        return DrainReport(self.begun[int(drain_id.removeprefix("drain-")) - 1][0], 5, 4, 1, 1250)
-
-
-class Health:
-    def __init__(self) -> None:
-        self.state = self.heard = "UP"
-        self.connected = True
-
-    def buses(self) -> list[dict[str, Any]]:
-        return [{"name": "can0", "state": self.state, "heard": self.heard}]
-
-    def upstream(self) -> dict[str, Any]:
-        return {"configured": True, "connected": self.connected}
-
-
-class Desk:
-    """The API with everything around it, and a short way to ask."""
-
-    def __init__(self, store: SqliteStore, path: Path, clock: FakeClock) -> None:
-        self.clock, self.store, self.path = clock, store, path
-        self.call: Call | None = None  # as which call the next requests come
-        self.roster, self.drains, self.health = FakeRoster(clock), Drains(), Health()
-        self.tuning = Tuning(Parameters(), {})
-        self.events: list[Event] = []
-        store.subscribe(self._heard)
-        self.api = Api(
-            store=store,
-            registry=Registry(REGISTRY),
-            roster=self.roster,
-            commands=Catalogue(),
-            drains=self.drains,
-            health=self.health,
-            tuning=self.tuning,
-            clock=clock,
-        )
-        for component in REGISTRY:
-            self.roster.online(component.component_id)
-
-    def _heard(self, events: Sequence[Event]) -> None:
-        self.events += events
-
-    async def ok(self, actor: Actor, request: str, **fields: Any) -> dict[str, Any]:
-        answer = await self.api.call(actor, request, fields, self.call)
-        assert answer["ok"], answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    async def no(self, actor: Actor, request: str, **fields: Any) -> dict[str, Any]:
-        answer = await self.api.call(actor, request, fields, self.call)
-        assert not answer["ok"], answer
-        error: dict[str, Any] = answer["error"]
-        return error
-
-    async def code(self, actor: Actor, request: str, **fields: Any) -> str:
-        return str((await self.no(actor, request, **fields))["code"])
-
-    def audit(self) -> list[tuple[str, str, str, str, str | None]]:
-        with closing(sqlite3.connect(self.path)) as db:
-            return db.execute("SELECT actor, action, subject, outcome, code FROM audit ORDER BY seq").fetchall()
+from tests.api_scene import ANNA, CLOUD, OLGA, OWNER, PAIR, READ, REGISTRY, ROOT, VIEWER, ApiScene, api_scene
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    clock = FakeClock()
-    path = tmp_path / "gateway.db"
-    async with SqliteStore.open(path, clock=clock) as store:
-        yield Desk(store, path, clock)
+async def desk(tmp_path: Path) -> AsyncIterator[ApiScene]:
+    async with api_scene(tmp_path) as scene:
+        yield scene
 
 
-async def test_a_pairing_request_is_stored_and_told_with_its_place_in_the_queue(desk: Desk) -> None:
+async def test_a_pairing_request_is_stored_and_told_with_its_place_in_the_queue(desk: ApiScene) -> None:
     first = await desk.ok(OWNER, "queue_pairing_request", **PAIR, priority="HIGH", metadata={"order": "77"})
     second = await desk.ok(OWNER, "queue_pairing_request", **PAIR)
     assert first["request"]["status"] == "QUEUED"
@@ -146,7 +33,7 @@ async def test_a_pairing_request_is_stored_and_told_with_its_place_in_the_queue(
     assert queued[1].attributes["queue_position"] == 2
 
 
-async def test_a_request_waits_as_long_as_it_may_and_no_longer(desk: Desk) -> None:
+async def test_a_request_waits_as_long_as_it_may_and_no_longer(desk: ApiScene) -> None:
     longest = await desk.ok(OWNER, "queue_pairing_request", **PAIR)
     an_hour = await desk.ok(OWNER, "queue_pairing_request", **PAIR, expiry_hours=1)
     a_minute = await desk.ok(OWNER, "queue_pairing_request", **PAIR, ttl_s=60)
@@ -157,7 +44,7 @@ async def test_a_request_waits_as_long_as_it_may_and_no_longer(desk: Desk) -> No
 
 
 @pytest.mark.parametrize("fields", [{"ttl_s": 0}, {"ttl_s": -1}, {"expiry_hours": 169}, {"ttl_s": 1e12}])
-async def test_a_wait_out_of_range_is_refused(desk: Desk, fields: dict[str, float]) -> None:
+async def test_a_wait_out_of_range_is_refused(desk: ApiScene, fields: dict[str, float]) -> None:
     assert await desk.code(OWNER, "queue_pairing_request", **PAIR, **fields) == "EXPIRY_OUT_OF_RANGE"
 
 
@@ -174,7 +61,7 @@ async def test_a_wait_out_of_range_is_refused(desk: Desk, fields: dict[str, floa
         ({"initiator_component": "pack/01", "target_component": "module-03"}, "initiator_component"),
     ],
 )
-async def test_a_wrong_field_is_named(desk: Desk, fields: dict[str, Any], names: str) -> None:
+async def test_a_wrong_field_is_named(desk: ApiScene, fields: dict[str, Any], names: str) -> None:
     error = await desk.no(OWNER, "queue_pairing_request", **fields)
     assert error["code"] == "INVALID_ARGUMENT"
     assert error["details"]["field"].split(".")[0] == names
@@ -190,11 +77,11 @@ async def test_a_wrong_field_is_named(desk: Desk, fields: dict[str, Any], names:
         {"initiator_component": "far-01", "target_component": "module-03"},
     ],
 )
-async def test_fields_that_contradict_each_other_are_refused(desk: Desk, fields: dict[str, Any]) -> None:
+async def test_fields_that_contradict_each_other_are_refused(desk: ApiScene, fields: dict[str, Any]) -> None:
     assert await desk.code(OWNER, "queue_pairing_request", **fields) == "INVALID_ARGUMENT"
 
 
-async def test_the_initiator_must_be_there_and_online(desk: Desk) -> None:
+async def test_the_initiator_must_be_there_and_online(desk: ApiScene) -> None:
     assert await desk.code(OWNER, "queue_pairing_request", **{**PAIR, "initiator_component": "x"}) == (
         "COMPONENT_NOT_FOUND"
     )
@@ -202,26 +89,26 @@ async def test_the_initiator_must_be_there_and_online(desk: Desk) -> None:
     assert await desk.code(OWNER, "queue_pairing_request", **PAIR) == "INITIATOR_OFFLINE"
 
 
-async def test_an_absent_target_is_what_the_queue_is_for(desk: Desk) -> None:
+async def test_an_absent_target_is_what_the_queue_is_for(desk: ApiScene) -> None:
     desk.roster.offline("module-03")
     assert (await desk.ok(OWNER, "queue_pairing_request", **PAIR))["queue_position"] == 1
     desk.clock.advance(1)
     assert (await desk.ok(ANNA, "queue_command", **READ))["queue_position"] == 2
 
 
-async def test_whoever_does_not_own_the_initiator_queues_no_pairing_for_it(desk: Desk) -> None:
+async def test_whoever_does_not_own_the_initiator_queues_no_pairing_for_it(desk: ApiScene) -> None:
     assert await desk.code(ANNA, "queue_pairing_request", **PAIR) == "NOT_OWNER"
     assert await desk.code(VIEWER, "queue_pairing_request", **PAIR) == "NOT_AUTHORIZED"
     assert (await desk.ok(CLOUD, "queue_pairing_request", **PAIR))["request"]["creator"] == "cloud"
 
 
-async def test_an_emergency_needs_an_operator_and_counts_as_critical(desk: Desk) -> None:
+async def test_an_emergency_needs_an_operator_and_counts_as_critical(desk: ApiScene) -> None:
     emergency = {**PAIR, "request_type": "EMERGENCY", "priority": "LOW"}
     assert await desk.code(OWNER, "queue_pairing_request", **emergency) == "NOT_AUTHORIZED"
     assert (await desk.ok(OLGA, "queue_pairing_request", **emergency))["request"]["priority"] == "CRITICAL"
 
 
-async def test_a_proxy_must_be_named_by_its_target_known_and_in_reach(desk: Desk) -> None:
+async def test_a_proxy_must_be_named_by_its_target_known_and_in_reach(desk: ApiScene) -> None:
     async def code(proxy: str, target: str) -> str:
         fields = {"initiator_component": "pack-01", "target_component": target}
         return await desk.code(OLGA, "queue_pairing_request", **fields, request_type="PROXY", proxy_component=proxy)
@@ -234,11 +121,11 @@ async def test_a_proxy_must_be_named_by_its_target_known_and_in_reach(desk: Desk
     assert (await desk.ok(OLGA, "queue_pairing_request", **fields))["request"]["proxy_component"] == "pack-01"
 
 
-async def test_a_discovered_component_is_never_commanded(desk: Desk) -> None:
+async def test_a_discovered_component_is_never_commanded(desk: ApiScene) -> None:
     assert await desk.code(ROOT, "queue_command", **{**READ, "target_component": "can0-module-a7"}) == "NOT_ALLOWED"
 
 
-async def test_commands_are_checked_before_they_are_queued(desk: Desk) -> None:
+async def test_commands_are_checked_before_they_are_queued(desk: ApiScene) -> None:
     assert await desk.code(ANNA, "queue_command", **{**READ, "command_type": "explode"}) == "UNKNOWN_COMMAND"
     error = await desk.no(ANNA, "queue_command", **{**READ, "arguments": {"id": 70_000}})
     assert (error["code"], error["details"]["field"]) == ("INVALID_ARGUMENT", "arguments.id")
@@ -248,7 +135,7 @@ async def test_commands_are_checked_before_they_are_queued(desk: Desk) -> None:
     assert (told["command_type"], told["arguments"], told["timeout_s"]) == ("read_parameter", {"id": 7}, 1.5)
 
 
-async def test_an_idempotency_key_gives_the_first_answer_again(desk: Desk) -> None:
+async def test_an_idempotency_key_gives_the_first_answer_again(desk: ApiScene) -> None:
     first = await desk.ok(ANNA, "queue_command", **READ, idempotency_key="k1")
     desk.clock.advance(5)
     again = await desk.ok(ANNA, "queue_command", **READ, idempotency_key="k1")
@@ -258,7 +145,7 @@ async def test_an_idempotency_key_gives_the_first_answer_again(desk: Desk) -> No
     assert len([event for event in desk.events if event.type == "request_queued"]) == 1
 
 
-async def test_a_component_that_passes_work_through_takes_it_only_while_it_is_online(desk: Desk) -> None:
+async def test_a_component_that_passes_work_through_takes_it_only_while_it_is_online(desk: ApiScene) -> None:
     now = {**READ, "target_component": "now-01"}
     assert (await desk.ok(OWNER, "queue_command", **now))["queue_position"] == 1
     desk.roster.offline("now-01")
@@ -266,13 +153,13 @@ async def test_a_component_that_passes_work_through_takes_it_only_while_it_is_on
     assert len([event for event in desk.events if event.type == "request_queued"]) == 1
 
 
-async def test_a_full_queue_says_so(desk: Desk) -> None:
+async def test_a_full_queue_says_so(desk: ApiScene) -> None:
     await desk.ok(ROOT, "set_params", params={"max_requests_per_component": 1})
     await desk.ok(ANNA, "queue_command", **READ)
     assert await desk.code(ANNA, "queue_command", **READ) == "QUEUE_FULL"
 
 
-async def test_the_same_call_has_one_effect_and_one_answer(desk: Desk) -> None:
+async def test_the_same_call_has_one_effect_and_one_answer(desk: ApiScene) -> None:
     desk.call = Call("tech-anna", "01HZZZZZZZ", b"content", desk.clock.wall_ms() + 60_000)
     first = await desk.ok(ANNA, "queue_command", **READ)
     desk.roster.offline("module-03")
@@ -283,7 +170,7 @@ async def test_the_same_call_has_one_effect_and_one_answer(desk: Desk) -> None:
     assert len([event for event in desk.events if event.type == "request_queued"]) == 1
 
 
-async def test_a_refusal_is_remembered_as_well(desk: Desk) -> None:
+async def test_a_refusal_is_remembered_as_well(desk: ApiScene) -> None:
     desk.call = Call("fleet-north", "01HZZZZZZZ", b"content", desk.clock.wall_ms() + 60_000)
     desk.roster.offline("pack-01")
     assert await desk.code(OWNER, "queue_pairing_request", **PAIR) == "INITIATOR_OFFLINE"
@@ -291,7 +178,7 @@ async def test_a_refusal_is_remembered_as_well(desk: Desk) -> None:
     assert await desk.code(OWNER, "queue_pairing_request", **PAIR) == "INITIATOR_OFFLINE"
 
 
-async def test_every_change_and_every_refusal_of_one_is_audited(desk: Desk) -> None:
+async def test_every_change_and_every_refusal_of_one_is_audited(desk: ApiScene) -> None:
     queued = await desk.ok(ANNA, "queue_command", **READ)
     request_id = queued["request"]["request_id"]
     await desk.no(VIEWER, "cancel_request", request_id=request_id, cancellation_reason="no")
@@ -302,7 +189,7 @@ async def test_every_change_and_every_refusal_of_one_is_audited(desk: Desk) -> N
     ]
 
 
-async def test_an_operation_that_waits_can_be_cancelled_with_a_reason(desk: Desk) -> None:
+async def test_an_operation_that_waits_can_be_cancelled_with_a_reason(desk: ApiScene) -> None:
     request_id = (await desk.ok(ANNA, "queue_command", **READ))["request"]["request_id"]
     assert await desk.code(ANNA, "cancel_request", request_id=request_id) == "REASON_REQUIRED"
     assert await desk.code(ANNA, "cancel_request", request_id=request_id, cancellation_reason=" ") == "REASON_REQUIRED"
@@ -315,7 +202,7 @@ async def test_an_operation_that_waits_can_be_cancelled_with_a_reason(desk: Desk
     assert desk.events[-1].type == "request_cancelled"
 
 
-async def test_creator_owner_and_operator_cancel_and_nobody_else(desk: Desk) -> None:
+async def test_creator_owner_and_operator_cancel_and_nobody_else(desk: ApiScene) -> None:
     async def queued() -> str:
         answer = await desk.ok(CLOUD, "queue_pairing_request", **PAIR)
         return str(answer["request"]["request_id"])
@@ -327,7 +214,7 @@ async def test_creator_owner_and_operator_cancel_and_nobody_else(desk: Desk) -> 
         await desk.ok(actor, "cancel_request", request_id=await queued(), cancellation_reason="x")
 
 
-async def test_a_drain_is_begun_and_its_report_is_the_answer(desk: Desk) -> None:
+async def test_a_drain_is_begun_and_its_report_is_the_answer(desk: ApiScene) -> None:
     await desk.ok(ANNA, "queue_command", **READ)
     report = await desk.ok(ANNA, "process_offline_queue", component_id="module-03", max_operations=5)
     assert report == {
@@ -342,7 +229,7 @@ async def test_a_drain_is_begun_and_its_report_is_the_answer(desk: Desk) -> None
     assert desk.drains.begun == [("module-03", 5, False), ("module-03", 10, False)]
 
 
-async def test_a_drain_needs_something_to_do_and_somebody_there(desk: Desk) -> None:
+async def test_a_drain_needs_something_to_do_and_somebody_there(desk: ApiScene) -> None:
     drain = {"component_id": "module-03"}
     assert await desk.code(ANNA, "process_offline_queue", **drain) == "NOTHING_PENDING"
     await desk.ok(ANNA, "queue_command", **READ)
@@ -353,7 +240,7 @@ async def test_a_drain_needs_something_to_do_and_somebody_there(desk: Desk) -> N
     assert desk.drains.begun == []
 
 
-async def test_a_proxy_that_is_there_is_reason_enough_for_a_drain_that_asks_for_it(desk: Desk) -> None:
+async def test_a_proxy_that_is_there_is_reason_enough_for_a_drain_that_asks_for_it(desk: ApiScene) -> None:
     await desk.ok(OLGA, "queue_pairing_request", **PAIR, request_type="PROXY", proxy_component="pack-01")
     desk.roster.offline("module-03")
     drain = {"component_id": "module-03"}
@@ -362,7 +249,7 @@ async def test_a_proxy_that_is_there_is_reason_enough_for_a_drain_that_asks_for_
     assert desk.drains.begun == [("module-03", 10, True)]
 
 
-async def test_the_queue_is_listed_in_the_order_of_processing_page_by_page(desk: Desk) -> None:
+async def test_the_queue_is_listed_in_the_order_of_processing_page_by_page(desk: ApiScene) -> None:
     for priority in ("LOW", "CRITICAL", "NORMAL", "HIGH"):
         await desk.ok(ANNA, "queue_command", **READ, priority=priority)
     first = await desk.ok(VIEWER, "get_queued_requests", component_id="module-03", page_size=3)
@@ -381,7 +268,7 @@ async def test_the_queue_is_listed_in_the_order_of_processing_page_by_page(desk:
     assert await desk.code(VIEWER, "get_queued_requests", component_id="nobody") == "COMPONENT_NOT_FOUND"
 
 
-async def test_one_request_is_looked_at_with_its_place(desk: Desk) -> None:
+async def test_one_request_is_looked_at_with_its_place(desk: ApiScene) -> None:
     queued = await desk.ok(ANNA, "queue_command", **READ)
     told = await desk.ok(VIEWER, "get_request_status", request_id=queued["request"]["request_id"])
     assert told == {"request": queued["request"], "queue_position": 1, "children": []}
@@ -389,7 +276,7 @@ async def test_one_request_is_looked_at_with_its_place(desk: Desk) -> None:
     assert await desk.code(VIEWER, "get_request_status", request_id=gone) == "REQUEST_NOT_FOUND"
 
 
-async def test_presence_tells_the_registry_record_and_what_is_heard(desk: Desk) -> None:
+async def test_presence_tells_the_registry_record_and_what_is_heard(desk: ApiScene) -> None:
     desk.roster.offline("module-03")
     (told,) = (await desk.ok(VIEWER, "get_presence", component_id="module-03"))["components"]
     assert told["presence"] == "OFFLINE"
@@ -400,7 +287,7 @@ async def test_presence_tells_the_registry_record_and_what_is_heard(desk: Desk) 
     assert await desk.code(VIEWER, "get_presence", component_id="nobody") == "COMPONENT_NOT_FOUND"
 
 
-async def test_health_is_well_only_if_every_bus_and_the_broker_are(desk: Desk) -> None:
+async def test_health_is_well_only_if_every_bus_and_the_broker_are(desk: ApiScene) -> None:
     told = await desk.ok(VIEWER, "get_health")
     assert told["healthy"]
     assert told["active_operations"] == 2
@@ -412,7 +299,7 @@ async def test_health_is_well_only_if_every_bus_and_the_broker_are(desk: Desk) -
     assert not (await desk.ok(VIEWER, "get_health"))["healthy"]
 
 
-async def test_parameters_are_changed_by_an_admin_kept_and_told(desk: Desk) -> None:
+async def test_parameters_are_changed_by_an_admin_kept_and_told(desk: ApiScene) -> None:
     assert await desk.code(OLGA, "set_params", params={"max_retry_attempts": 5}) == "NOT_AUTHORIZED"
     assert await desk.code(ROOT, "set_params", params={"max_retry_attempts": -1}) == "INVALID_ARGUMENT"
     assert await desk.code(ROOT, "set_params", params={"max_retries": 1}) == "INVALID_ARGUMENT"
@@ -425,25 +312,25 @@ async def test_parameters_are_changed_by_an_admin_kept_and_told(desk: Desk) -> N
     assert Tuning(Parameters(), kept).current.max_retry_attempts == 5
 
 
-async def test_parameters_changed_at_the_same_time_are_all_in_force(desk: Desk) -> None:
+async def test_parameters_changed_at_the_same_time_are_all_in_force(desk: ApiScene) -> None:
     changes = [{"max_retry_attempts": 5}, {"max_queue_depth": 50}, {"enable_retry": False}]
     await asyncio.gather(*(desk.ok(ROOT, "set_params", params=params) for params in changes))
     told = (await desk.ok(VIEWER, "get_params"))["params"]
     assert (told["max_retry_attempts"], told["max_queue_depth"], told["enable_retry"]) == (5, 50, False)
 
 
-async def test_what_is_not_known_is_answered_and_not_raised(desk: Desk) -> None:
+async def test_what_is_not_known_is_answered_and_not_raised(desk: ApiScene) -> None:
     assert await desk.code(ROOT, "settle") == "UNKNOWN_COMMAND"
     assert await desk.code(ROOT, "x" * 10_000) == "UNKNOWN_COMMAND"
 
 
-async def test_a_fault_of_ours_is_an_internal_error_and_no_crash(desk: Desk) -> None:
+async def test_a_fault_of_ours_is_an_internal_error_and_no_crash(desk: ApiScene) -> None:
     desk.drains.begin = None  # type: ignore[assignment, method-assign]  # anything that breaks
     await desk.ok(ANNA, "queue_command", **READ)
     assert await desk.code(ANNA, "process_offline_queue", component_id="module-03") == "INTERNAL"
 
 
 @pytest.mark.parametrize("request_name", sorted(REQUESTS))
-async def test_every_request_has_an_answer_of_its_own(desk: Desk, request_name: str) -> None:
+async def test_every_request_has_an_answer_of_its_own(desk: ApiScene, request_name: str) -> None:
     answer = await desk.api.call(ROOT, request_name, {})
     assert answer["ok"] or answer["error"]["code"] in {"INVALID_ARGUMENT", "REASON_REQUIRED"}
