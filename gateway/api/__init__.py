@@ -14,20 +14,23 @@ from gateway.api.desk import Answer as Answer
 from gateway.api.desk import Asked, refused
 from gateway.api.desk import Desk as Desk
 from gateway.api.desk import Tuning as Tuning
+from gateway.api.rates import Pace, Rates
 from gateway.api.verbs import REQUESTS as REQUESTS
 from gateway.api.verbs import Verb
 from gateway.errors import Code, Refusal
 from gateway.event import GATEWAY
-from gateway.ports import Call, Tx
+from gateway.operation import Reach, RequestType
+from gateway.ports import Call, Commands, Tx
 
 log = logging.getLogger(__name__)
 
 
 class Api:
-    """Answers requests. One instance, on the loop; it holds no state but the calls under way."""
+    """Answers requests. One instance, on the loop; it holds the calls under way and who asked how often, no more."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._rates = Rates()
         self._under_way: set[tuple[str, str]] = set()
 
     async def call(self, actor: Actor, request: str, fields: Mapping[str, Any], call: Call | None = None) -> Answer:
@@ -37,10 +40,10 @@ class Api:
         """
         asked = Asked(actor, request, fields, call, self._desk.clock.wall_ms())
         verb = REQUESTS.get(request)
-        if verb is None:
-            return refused(Refusal(Code.UNKNOWN_COMMAND, f"There is no request {request[:64]!r}."))
         try:
-            return await (self._change(asked, verb) if verb.changes else self._answer(asked, verb))
+            if verb is not None and verb.changes:
+                return await self._change(asked, verb)
+            return await self._answer(asked, verb, self._pace(asked))
         except Refusal as no:
             return refused(no)
         except Exception:
@@ -68,24 +71,49 @@ class Api:
             self._under_way.discard(key)
 
     async def _audited(self, asked: Asked, verb: Verb) -> Answer:
+        """Answer a request that was not answered before; a refusal is audited and remembered, like an effect.
+
+        What comes too soon is forgotten, so that it may come again; of a streak of those only the first is audited.
+        """
+        pace = self._pace(asked)
         try:
-            return await self._answer(asked, verb)
+            return await self._answer(asked, verb, pace)
         except Refusal as no:
             answer = refused(no)
             code = no.code
 
         def refuse(tx: Tx) -> None:
             tx.audit(asked.audit(_subject(asked.fields), code), asked.now_ms)
-            if asked.call is not None:
+            if asked.call is not None and not pace.wait_ms:
                 tx.remember(asked.call, answer)
 
-        await self._desk.store.write(refuse)
+        if pace.first or not pace.wait_ms:
+            await self._desk.store.write(refuse)
         return answer
 
-    async def _answer(self, asked: Asked, verb: Verb) -> Answer:
-        if not any(asked.actor.may(role) for role in verb.roles):
+    def _pace(self, asked: Asked) -> Pace:
+        desk = self._desk
+        emergency = _is_emergency(asked, desk.commands)
+        per_minute = desk.parameters.requests_per_minute
+        return self._rates.take(asked.actor.name, desk.clock.monotonic(), per_minute, emergency=emergency)
+
+    async def _answer(self, asked: Asked, verb: Verb | None, pace: Pace) -> Answer:
+        if verb is not None and not any(asked.actor.may(role) for role in verb.roles):
             raise Refusal(Code.NOT_AUTHORIZED, f"{asked.request} needs the role {verb.roles[0]}.")
+        if pace.wait_ms:
+            raise Refusal(Code.RATE_LIMITED, "You ask too often.", retry_after_ms=pace.wait_ms)
+        if verb is None:
+            raise Refusal(Code.UNKNOWN_COMMAND, f"There is no request {asked.request[:64]!r}.")
         return await verb.handler(self._desk, asked, ask.validated(verb.model, asked.fields))
+
+
+def _is_emergency(asked: Asked, commands: Commands) -> bool:
+    """Whether a request, which nobody has looked at yet, asks for what cannot wait."""
+    command_type = asked.fields.get("command_type")
+    if asked.request == "queue_command" and isinstance(command_type, str):
+        spec = commands.spec(command_type)
+        return spec is not None and spec.reach is Reach.EMERGENCY
+    return asked.request == "queue_pairing_request" and asked.fields.get("request_type") == RequestType.EMERGENCY
 
 
 def _subject(fields: Mapping[str, Any]) -> str:
