@@ -2,23 +2,26 @@
 
 import asyncio
 import copy
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar, cast
 
 from gateway.clock import Clock
 from gateway.errors import Code, Refusal
-from gateway.event import Event
+from gateway.event import GATEWAY, Event
 from gateway.guards import SafetyClass
 from gateway.operation import (
     EVENT_OF,
     Action,
+    ConflictPolicy,
     Ending,
     Kind,
     Operation,
     Outcome,
     QueueType,
+    Reach,
     RequestType,
     Status,
     Verdict,
@@ -26,21 +29,22 @@ from gateway.operation import (
     after_restart,
     order_key,
 )
-from gateway.ports import Attempt, CommandSpec, Page, PresenceChange, Reader, Sighting, Tx
-from gateway.presence import Presence
+from gateway.ports import Attempt, CommandSpec, ComponentRow, ExchangeTimes, Page, PresenceChange, Reader, Sighting, Tx
+from gateway.presence import Presence, Reason
 from gateway.settings import Parameters
 
 T = TypeVar("T")
 
 
 class MemoryTx:
-    """What the store remembers, as a dict and a list."""
+    """What the store remembers, as a dict and a list. Routed parents are kept, and nobody judges them."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.kept: dict[str, Operation] = {}
         self.events: list[Event] = []
         self.serials: dict[str, int] = {}
+        self.times: dict[str, ExchangeTimes] = {}
 
     # reading
 
@@ -74,12 +78,48 @@ class MemoryTx:
         resuming = [each.not_before for each in claimable if _resumes(each) and each.not_before > now_ms]
         return min(resuming or [each.not_before for each in claimable], default=None)
 
+    def front(self, carrier: str, limit: int) -> list[Operation]:
+        return sorted((each for each in self._with(Status.QUEUED) if each.carrier == carrier), key=order_key)[:limit]
+
+    def depths(self) -> Mapping[str, int]:
+        return Counter(each.target_component for each in self._waiting())
+
+    def oldest_waiting(self) -> Mapping[str, int]:
+        youngest_first = sorted(self._waiting(), key=lambda each: -each.created_at)
+        return {each.target_component: each.created_at for each in youngest_first}
+
+    def components(self) -> list[ComponentRow]:
+        return []
+
+    def exchange_times(self) -> Mapping[str, ExchangeTimes]:
+        return self.times
+
+    def children(self, parent_id: str) -> list[Operation]:
+        return [each for each in self.kept.values() if each.parent_id == parent_id]
+
+    def barriers(self) -> list[Operation]:
+        closed = {each.parent_id for each in self._waiting() if each.blocked}
+        return [each for each in self._with(Status.QUEUED) if each.barrier and each.request_id in closed]
+
     # writing
 
-    def enqueue(self, operation: Operation, parameters: Parameters) -> Operation:
-        self.kept[operation.request_id] = operation
-        attributes = {"request": operation.payload(), "queue_position": 1}
-        self.emit(Event("request_queued", operation.target_component, operation.created_at, attributes))
+    def enqueue(
+        self,
+        operation: Operation,
+        parameters: Parameters,
+        *,
+        conflict_policy: ConflictPolicy = ConflictPolicy.QUEUE,
+        children: Sequence[Operation] = (),
+    ) -> Operation:
+        assert conflict_policy is ConflictPolicy.QUEUE
+        for each in (operation, *children):
+            each.blocked = sum(self.kept[needed].status is not Status.COMPLETED for needed in each.depends_on)
+            each.blocked += each.parent_id is not None and operation.barrier
+            self.kept[each.request_id] = each
+            attributes = {"request": each.payload(), "queue_position": self._place(each)}
+            wakes = () if each.routed else (each.carrier,)
+            subject = each.target_component or GATEWAY
+            self.emit(Event("request_queued", subject, each.created_at, attributes, wakes=wakes))
         return operation
 
     def claim(self, carrier: str, now_ms: int, **limits: Any) -> Operation | None:
@@ -102,6 +142,20 @@ class MemoryTx:
 
     def reject(self, request_id: str, outcome: Outcome, now_ms: int) -> Operation:
         return self._act(self.kept[request_id], Verdict(Action.REJECT), now_ms, outcome)
+
+    def cancel(self, request_id: str, reason: str, actor: str, now_ms: int) -> Operation:
+        return self._act(self.kept[request_id], Verdict(Action.CANCEL), now_ms)
+
+    def open_barrier(self, parent_id: str, now_ms: int) -> None:
+        for each in self.children(parent_id):
+            each.blocked -= 1
+
+    def give_up_passing(self, component_id: str, now_ms: int) -> int:
+        passing = [e for e in self._waiting() if e.pass_through and e.target_component == component_id]
+        gone = Outcome(Ending.NOT_STARTED, code=Code.COMPONENT_OFFLINE)
+        for each in passing:
+            self._act(each, Verdict(Action.REJECT), now_ms, gone)
+        return len(passing)
 
     def expire(self, now_ms: int, limit: int) -> list[Operation]:
         over = sorted((e for e in self._with(Status.QUEUED) if e.expires_at <= now_ms), key=lambda e: e.expires_at)
@@ -139,13 +193,22 @@ class MemoryTx:
     def _with(self, status: Status) -> list[Operation]:
         return [each for each in self.kept.values() if each.status is status]
 
+    def _waiting(self) -> list[Operation]:
+        """What is QUEUED and will be carried out by itself."""
+        return [each for each in self._with(Status.QUEUED) if not each.routed]
+
+    def _place(self, operation: Operation) -> int | None:
+        if operation.routed:
+            return None
+        return 1 + self.front(operation.carrier, len(self.kept)).index(operation)
+
     def _claimable(
         self,
         carrier: str,
         now_ms: int,
         *,
         proxy: bool = False,
-        emergency_only: bool = False,
+        reach: Reach = Reach.SETTLED,
         target: str | None = None,
     ) -> list[Operation]:
         return [
@@ -153,17 +216,25 @@ class MemoryTx:
             for each in self._with(Status.QUEUED)
             if each.carrier == carrier
             and each.waits_for is None
+            and not each.blocked
             and (each.expires_at > now_ms or not self.clock.trusted())
             and (proxy or each.request_type is not RequestType.PROXY)
-            and (each.emergency or not emergency_only)
+            and reach in {Reach.SETTLED, each.reach}
             and target in {None, each.target_component}
         ]
 
     def _act(self, before: Operation, verdict: Verdict, now_ms: int, outcome: Outcome | None = None) -> Operation:
         now = act(before, verdict, now_ms, outcome=outcome)
         self.kept[now.request_id] = now
-        self.emit(Event(EVENT_OF[verdict.action], now.target_component, now_ms, now.summary()))
+        wakes = self._let_dependents_start(now) if now.status is Status.COMPLETED else ()
+        self.emit(Event(EVENT_OF[verdict.action], now.target_component, now_ms, now.summary(), wakes=wakes))
         return now
+
+    def _let_dependents_start(self, ended: Operation) -> tuple[str, ...]:
+        dependents = [each for each in self._waiting() if ended.request_id in each.depends_on]
+        for each in dependents:
+            each.blocked -= 1
+        return tuple(each.carrier for each in dependents if not each.blocked)
 
 
 def _resumes(operation: Operation) -> bool:
@@ -203,6 +274,9 @@ class MemoryStore:
         await asyncio.sleep(0)
         return copy.deepcopy(query(cast("Reader", self.tx)))
 
+    async def study(self, query: Callable[[Reader], T]) -> T:
+        return await self.read(query)
+
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         self._listeners.append(listener)
 
@@ -222,7 +296,14 @@ class FakeRoster:
     def sighting(self, component_id: str) -> Sighting:
         return self._seen.get(component_id, NEVER_HEARD)
 
-    def online(self, component_id: str, *, deadline_s: float = 3.5, flapping: bool = False) -> None:
+    def online(
+        self,
+        component_id: str,
+        *,
+        deadline_s: float = 3.5,
+        flapping: bool = False,
+        vitals: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         now = self._clock.monotonic()
         self._seen[component_id] = Sighting(
             presence=Presence.ONLINE,
@@ -233,15 +314,19 @@ class FakeRoster:
             last_valid=now,
             deadline=now + deadline_s,
             flapping=flapping,
+            vitals=vitals,
         )
 
     def heartbeat(self, component_id: str, *, deadline_s: float = 3.5) -> None:
         now = self._clock.monotonic()
         self._seen[component_id] = replace(self._seen[component_id], last_valid=now, deadline=now + deadline_s)
 
-    def offline(self, component_id: str) -> None:
-        gone = replace(NEVER_HEARD, presence=Presence.OFFLINE, since_ms=self._clock.wall_ms())
+    def offline(self, component_id: str, reason: Reason = Reason.HEARTBEAT_TIMEOUT) -> None:
+        gone = replace(NEVER_HEARD, presence=Presence.OFFLINE, reason=reason, since_ms=self._clock.wall_ms())
         self._seen[component_id] = gone
+
+    def says(self, component_id: str, **vitals: int) -> None:
+        self._seen[component_id] = replace(self._seen[component_id], vitals=vitals)
 
     def flapping(self, component_id: str, flaps: bool) -> None:
         self._seen[component_id] = replace(self._seen[component_id], flapping=flaps)
@@ -305,10 +390,17 @@ class FakeExecutor:
 
 
 class FakeCommands:
-    """The command types the tests use."""
+    """The command types the tests use: known ones have a class of their own, all others are of class service."""
+
+    KNOWN: ClassVar = {
+        "reset": CommandSpec("reset", SafetyClass.SERVICE, survives_boot=True),
+        "wake": CommandSpec("wake", SafetyClass.SERVICE, wakes=True),
+        "precharge": CommandSpec("precharge", SafetyClass.SAFETY),
+        "contactor_open": CommandSpec("contactor_open", SafetyClass.SAFE_DIRECTION),
+    }
 
     def spec(self, command_type: str) -> CommandSpec | None:
-        return CommandSpec(command_type, SafetyClass.SERVICE, survives_boot=command_type == "reset")
+        return self.KNOWN.get(command_type) or CommandSpec(command_type, SafetyClass.SERVICE)
 
     def validate(self, command_type: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)

@@ -12,7 +12,7 @@ import pytest
 from gateway.component import Component, ComponentKind, DrainMode, Registry
 from gateway.errors import Code
 from gateway.event import Event
-from gateway.operation import Delivery, Ending, Kind, Operation, Outcome, Priority, RequestType, Status
+from gateway.operation import Delivery, Ending, Kind, Operation, Outcome, Priority, Reach, RequestType, Status
 from gateway.ports import DrainReport, PresenceChange, Reader, Store, Tx
 from gateway.presence import Presence
 from gateway.queue.drain import Drain
@@ -42,6 +42,10 @@ class OutsideStore:
     async def read(self, query: Callable[[Reader], T]) -> T:
         with self._loop.outside():
             return await self._store.read(query)
+
+    async def study(self, query: Callable[[Reader], T]) -> T:
+        with self._loop.outside():
+            return await self._store.study(query)
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         self._store.subscribe(listener)
@@ -189,7 +193,8 @@ DECLINED = Act(Outcome(Ending.DECLINED, code=Code.DEVICE_REFUSED, device_status=
 BUS_DOWN = Act(Outcome(Ending.NOT_STARTED, code=Code.BUS_DOWN), sends=False)
 LONG = Act(after_s=2.0)
 ONCE = Delivery.AT_MOST_ONCE
-EMERGENCY = {"request_type": RequestType.EMERGENCY, "priority": "CRITICAL"}
+EMERGENCY = {"request_type": RequestType.EMERGENCY, "priority": "CRITICAL", "reach": Reach.EMERGENCY}
+WAKE = {"command_type": "wake", "reach": Reach.SLEEPING}
 BY_P1 = {"request_type": RequestType.PROXY, "proxy_component": "p1"}
 
 

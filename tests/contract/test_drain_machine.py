@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.errors import Code
-from gateway.operation import FINAL, Delivery, Ending, Operation, Outcome, RequestType, Status, order_key
+from gateway.operation import FINAL, Delivery, Ending, Operation, Outcome, Reach, RequestType, Status, order_key
 from gateway.settings import Parameters
 from tests.doubles_queue import Act, MemoryStore
 from tests.drain_scene import BY_P1, M, Scene
@@ -97,7 +97,7 @@ class DrainMachine(RuleBasedStateMachine):
             claimed = claim(carrier, now_ms, **limits)
             if (
                 claimed
-                and not limits["emergency_only"]
+                and limits["reach"] is Reach.SETTLED
                 and better
                 and order_key(min(better, key=order_key)) < order_key(claimed)
             ):
@@ -127,7 +127,7 @@ class DrainMachine(RuleBasedStateMachine):
         if kind == "pairing":
             self.do(queue())
         elif kind == "emergency":
-            self.do(queue(request_type=RequestType.EMERGENCY))
+            self.do(queue(request_type=RequestType.EMERGENCY, reach=Reach.EMERGENCY))
         elif kind == "proxy" and component == "m1":
             self.do(queue(**BY_P1))
         else:

@@ -1,4 +1,4 @@
-"""One attempt at an operation: the last look before its first frame, its limits, and what its end means."""
+"""One attempt at an operation: its limits, what may interrupt it, and what its end means."""
 
 import asyncio
 import logging
@@ -12,8 +12,8 @@ from gateway.errors import Code
 from gateway.operation import Ending, Operation, Outcome, RequestType
 from gateway.ports import Attempt, Commands, Executor, Roster, Sighting, Store
 from gateway.presence import Presence
+from gateway.queue.drain.obstacle import LastLook
 from gateway.queue.drain.patience import write
-from gateway.queue.drain.probe import mismatch
 from gateway.settings import Parameters
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,10 @@ class Attempts:
         self._store = store
         self._roster = roster
         self._executor = executor
-        self._registry = registry
         self._commands = commands
         self._parameters = parameters
         self._clock = clock
+        self._look = LastLook(roster=roster, registry=registry, commands=commands, clock=clock)
         self._running: dict[str, _Run] = {}
         self.broken = 0  # attempts that ended in an error of our own
 
@@ -70,8 +70,7 @@ class Attempts:
 
         Cancelling it leaves the operation as it is: the next start decides.
         """
-        sighting = self._roster.sighting(operation.carrier)
-        obstacle = self._obstacle(operation, sighting)
+        obstacle = self._look.obstacle(operation)
         if obstacle is not None:
             return obstacle, False
         request_id = operation.request_id
@@ -91,25 +90,16 @@ class Attempts:
             run.lose()
 
     def restarted(self, component_id: str) -> None:
-        """A component came back or booted: an attempt under way has lost it."""
+        """A component has booted: an attempt under way has lost it."""
+        self._look.booted(component_id)
         run = self._running.get(component_id)
         if run is not None:
             run.lose()
 
-    def _obstacle(self, operation: Operation, sighting: Sighting) -> Outcome | None:
-        """Return why not even the first frame may leave, or None."""
-        if self._clock.trusted() and operation.expires_at <= self._clock.wall_ms():
-            return Outcome(Ending.NOT_STARTED, code=Code.REQUEST_EXPIRED)
-        if not sighting.ready or (sighting.flapping and not operation.emergency):
-            return Outcome(Ending.NOT_STARTED, code=Code.COMPONENT_OFFLINE)
-        target = self._registry.get(operation.target_component)
-        found, bound = None if target is None else target.serial, operation.bound_serial
-        return mismatch(bound, found) if bound is not None and found is not None and bound != found else None
-
     def _outlives_absence(self, operation: Operation) -> bool:
-        """Whether falling silent and booting belong to what was asked, as with a reset."""
+        """Whether falling silent, booting or coming back belong to what was asked, as with a reset or a wake."""
         spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
-        return spec is not None and spec.survives_boot
+        return spec is not None and (spec.survives_boot or spec.wakes)
 
     async def _exchange(self, run: _Run) -> Outcome:
         patience = run.patience = asyncio.timeout(self._parameters().processing_timeout_s)

@@ -50,6 +50,10 @@ class Probe:
         """It was away: if it does not answer now, that is news again."""
         self._silent.discard(component_id)
 
+    def is_stranger(self, component_id: str) -> bool:
+        """Whether another device than the one configured answered last."""
+        return component_id in self._strangers
+
     async def ask(self, component_id: str, limit_s: float) -> int | None:
         """Return the serial number a component answers with, within `limit_s`; None: it does not answer."""
         try:

@@ -9,6 +9,8 @@ from typing import Final
 from gateway.queue.drain.errand import Errand
 
 PER_BUS: Final = 5  # components of one bus that are drained at once
+BATCH: Final = 100  # operations of a batch, at most
+BATCH_S: Final = 1.0  # from the beginning of a batch to the earliest of the next
 
 
 class Standing(Enum):
@@ -25,6 +27,7 @@ class Lane:
 
     `due`: it wants a turn from then on; None: nothing to do. `settled`: EMERGENCY work alone before that. `held`:
     nothing at all before that. `urgent`: EMERGENCY work may wait. `doubts`: how often its `standing` was lost.
+    `batch_left`: operations that the batch of this turn may still take; 0: none is open.
     """
 
     component_id: str
@@ -36,6 +39,8 @@ class Lane:
     running: bool = False
     standing: Standing = Standing.ASK
     doubts: int = 0
+    batch_left: int = 0
+    next_batch: float = 0.0
     errands: deque[Errand] = field(default_factory=deque)
     automatic: Errand = field(init=False)
 
@@ -46,6 +51,17 @@ class Lane:
     def errand(self) -> Errand:
         """The drain its next operation is taken for: one that was asked for, before the automatic one."""
         return self.errands[0] if self.errands else self.automatic
+
+    @property
+    def batch_due(self) -> float:
+        """Until when EMERGENCY work alone is taken because there was a batch not long ago."""
+        return 0.0 if self.batch_left else self.next_batch
+
+    def take_into_batch(self, now: float) -> None:
+        """One more operation belongs to the open batch, or begins the next."""
+        if not self.batch_left:
+            self.batch_left, self.next_batch = BATCH, now + BATCH_S
+        self.batch_left -= 1
 
     def wake(self, at: float) -> None:
         """Let it have a turn from `at` on, if it has none earlier and is not held longer."""
@@ -97,13 +113,17 @@ class Schedule:
         return chosen
 
     def ended(self, lane: Lane) -> None:
-        """The turn of a lane is over."""
-        lane.running = False
+        """The turn of a lane is over, and with it what is open of its batch."""
+        lane.running, lane.batch_left = False, 0
         self._running[lane.bus] -= 1
 
     def crowded(self, now: float) -> bool:
         """Whether others wait for a turn."""
         return any(True for _ in self._waiting(now))
+
+    def overfull(self, limit: int) -> bool:
+        """Whether more have a turn than `limit`, which has become lower."""
+        return self._running.total() > limit
 
     def next_due(self, now: float) -> float | None:
         """Return when the next lane will want a turn (s, monotonic). Those that want one already wait for a place."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.event import Event
-from gateway.operation import Operation, Outcome, Verdict
+from gateway.operation import Operation, Outcome, Reach, Verdict
 from gateway.ports import Tx
 
 
@@ -23,7 +23,7 @@ class Terms:
 
     carrier: str
     proxy: bool = False
-    emergency_only: bool = False
+    reach: Reach = Reach.SETTLED
     target: str | None = None
 
 
@@ -43,10 +43,10 @@ def take_step(
         tx.finish(ended.operation, ended.verdict, ended.outcome, now_ms)
     operation = due = None
     if terms is not None:
-        limits = {"proxy": terms.proxy, "emergency_only": terms.emergency_only}
-        operation = tx.claim(terms.carrier, now_ms, target=terms.target, **limits)
+        carrier, proxy, reach, target = terms.carrier, terms.proxy, terms.reach, terms.target
+        operation = tx.claim(carrier, now_ms, proxy=proxy, reach=reach, target=target)
         if operation is None:
-            due = tx.next_due(terms.carrier, now_ms, target=terms.target, **limits)
+            due = tx.next_due(carrier, now_ms, proxy=proxy, reach=reach, target=target)
     if operation is None and closing is not None:
         tx.emit(closing())
     return Step(operation, due)

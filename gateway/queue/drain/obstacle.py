@@ -1,0 +1,74 @@
+"""The last look before the first frame of an operation leaves: what is due by the queue may be wrong by now."""
+
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.component import Registry
+from gateway.errors import Code
+from gateway.operation import Ending, Operation, Outcome, Reach
+from gateway.ports import Commands, Roster, Sighting
+from gateway.presence import Presence, Reason
+from gateway.queue.drain.probe import mismatch
+
+PAIRED: Final = 2  # pair_state of a heartbeat
+FAULT: Final = 9  # pack_state or module_state of a heartbeat
+
+
+class LastLook:
+    """Says why not even the first frame of an operation may leave."""
+
+    def __init__(self, *, roster: Roster, registry: Registry, commands: Commands, clock: Clock) -> None:
+        self._roster = roster
+        self._registry = registry
+        self._commands = commands
+        self._clock = clock
+        self._began_ms = clock.wall_ms()
+        self._booted_ms: dict[str, int] = {}  # at most one a component
+
+    def booted(self, component_id: str) -> None:
+        """A component has booted, with or without an absence."""
+        self._booted_ms[component_id] = self._clock.wall_ms()
+
+    def obstacle(self, operation: Operation) -> Outcome | None:
+        """Return the end of an operation that must not begin now; None: it may."""
+        if self._clock.trusted() and operation.expires_at <= self._clock.wall_ms():
+            return Outcome(Ending.NOT_STARTED, code=Code.REQUEST_EXPIRED)
+        sighting = self._roster.sighting(operation.carrier)
+        if not may_reach(operation, sighting):
+            return Outcome(Ending.NOT_STARTED, code=Code.COMPONENT_OFFLINE)
+        target = self._registry.get(operation.target_component)
+        found, bound = None if target is None else target.serial, operation.bound_serial
+        if bound is not None and found is not None and bound != found:
+            return mismatch(bound, found)
+        return self._stale(operation, sighting) if self._must_be_fresh(operation) else None
+
+    def _must_be_fresh(self, operation: Operation) -> bool:
+        spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
+        return spec is not None and spec.guard.fresh
+
+    def _stale(self, operation: Operation, sighting: Sighting) -> Outcome | None:
+        """Refuse what was decided about a component as it no longer is, or as nobody knows it to be."""
+        vitals, booted_ms = sighting.vitals, self._booted_ms.get(operation.carrier, 0)
+        if operation.created_at <= self._began_ms:
+            why = "the gateway was restarted since this was queued"
+        elif sighting.since_ms > operation.created_at or booted_ms > operation.created_at:
+            why = "the component was away or booted since this was queued"
+        elif vitals.get("pair_state") != PAIRED:
+            why = "its last heartbeat does not say that the component is paired"
+        elif vitals.get("fault") != 0 or FAULT in {vitals.get("pack_state"), vitals.get("module_state")}:
+            why = "its last heartbeat does not say that the component is without fault"
+        else:
+            return None
+        return Outcome(Ending.REFUSED, code=Code.PRECONDITION_FAILED, message=f"Nothing was sent: {why}.")
+
+
+def may_reach(operation: Operation, sighting: Sighting) -> bool:
+    """Whether an operation may be carried to a component that is seen like this."""
+    if sighting.ready:
+        return operation.emergency or not sighting.flapping
+    return operation.reach is Reach.SLEEPING and is_asleep(sighting)
+
+
+def is_asleep(sighting: Sighting) -> bool:
+    """Whether a component has said that it sleeps: a wake may reach it, nothing else."""
+    return sighting.presence is Presence.OFFLINE and sighting.reason == Reason.DECLARED_SLEEP
