@@ -14,6 +14,7 @@ from gateway.operation.lifecycle import Verdict as Verdict
 from gateway.operation.lifecycle import act as act
 from gateway.operation.lifecycle import after as after
 from gateway.operation.lifecycle import apply as apply
+from gateway.operation.lifecycle import discard as discard
 from gateway.operation.lifecycle import settle as settle
 from gateway.operation.record import Operation as Operation
 from gateway.operation.record import copied as copied

@@ -69,8 +69,7 @@ RELEASE_REASONS: Final[Mapping[Action, str]] = {  # why a hold is let go, by wha
     Action.SUPERSEDE: "SUPERSEDED",
     Action.EXPIRE: "EXPIRED",
 }
-
-
+DEAD: Final = frozenset({Status.FAILED, Status.ABANDONED})  # the dead letters, until they are discarded
 SETTLED: Final = frozenset({Settlement.CAPTURED, Settlement.RELEASED})
 
 
@@ -212,6 +211,16 @@ def settle(operation: Operation, outcome: Settlement, settlement_ref: str, now_m
     settled = copied(operation)
     settled.settlement, settled.settlement_ref, settled.settled_at = outcome, settlement_ref, now_ms
     return settled
+
+
+def discard(operation: Operation, now_ms: int) -> Operation:
+    """Return a dead letter as one that nobody need look at any more. Raises Refusal INVALID_STATE_TRANSITION."""
+    if operation.status not in DEAD or operation.discarded_at is not None:
+        told = operation.status if operation.discarded_at is None else "discarded already"
+        raise Refusal(Code.INVALID_STATE_TRANSITION, f"It is no dead letter: it is {told}.")
+    discarded = copied(operation)
+    discarded.discarded_at = now_ms
+    return discarded
 
 
 def _error(operation: Operation, action: Action, outcome: Outcome | None) -> Mapping[str, Any] | None:

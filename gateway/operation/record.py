@@ -80,6 +80,7 @@ class Operation:
     settlement_ref: str | None = None
     # What the caller said and the gateway only keeps
     idempotency_key: str | None = None
+    asked: bytes | None = None  # digest of the request that asked for it; the gateway may have chosen what it left open
     metadata: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     source_ref: str | None = None
@@ -170,6 +171,8 @@ class Operation:
 
     def content_digest(self) -> bytes:
         """Return SHA-256 of what the caller asked for: equal for a repeat of the same request, whenever it comes."""
+        if self.asked is not None:
+            return self.asked
         asked = {name: getattr(self, name) for name in _CONTENT}
         asked["ttl_ms"] = self.expires_at - self.created_at
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()

@@ -16,6 +16,7 @@ from gateway.operation import (
     Outcome,
     Priority,
     QueueType,
+    Reach,
     RequestType,
     Status,
 )
@@ -110,8 +111,8 @@ async def test_a_full_queue_refuses_more_and_takes_more_once_there_is_room(told:
 async def test_an_emergency_is_taken_alone_where_only_that_is_asked_for(told: StoreScene) -> None:
     await told.enqueue(told.command(priority=Priority.CRITICAL))
     urgent = await told.enqueue(told.pairing(request_type=RequestType.EMERGENCY, priority=Priority.CRITICAL))
-    assert (await told.claimed(emergency_only=True)).request_id == urgent.request_id
-    assert await told.claim(emergency_only=True) is None
+    assert (await told.claimed(reach=Reach.EMERGENCY)).request_id == urgent.request_id
+    assert await told.claim(reach=Reach.EMERGENCY) is None
 
 
 async def test_numbers_count_on_across_restarts_and_over_the_end(tmp_path: Path) -> None:
@@ -185,9 +186,9 @@ async def test_an_emergency_is_due_again_at_the_very_moment_of_its_retry(told: S
     later = told.clock.wall_ms() + 1000
     await told.finish(await told.claimed(), Action.RETRY, Outcome(Ending.UNANSWERED), not_before=later)
     told.clock.advance(0.999)
-    assert await told.claim(emergency_only=True) is None
+    assert await told.claim(reach=Reach.EMERGENCY) is None
     told.clock.advance(0.001)
-    assert await told.claim(emergency_only=True) is not None
+    assert await told.claim(reach=Reach.EMERGENCY) is not None
 
 
 async def test_an_operation_expires_at_its_very_end(told: StoreScene) -> None:
@@ -216,7 +217,7 @@ async def test_the_next_due_date_leaves_out_what_will_not_come_by_itself(told: S
     assert await due() is None
     await told.enqueue(told.command())
     assert await due() == 0
-    assert await due(emergency_only=True) is await due(target="module-09") is None
+    assert await due(reach=Reach.EMERGENCY) is await due(target="module-09") is None
     claimed = await told.claimed()
     await told.finish(claimed, Action.RETRY, Outcome(Ending.UNANSWERED), not_before=now + 1000)
     assert await due() == now + 1000
@@ -294,7 +295,7 @@ async def test_nothing_comes_between_a_command_without_an_answer_and_its_next_tr
         await told.finish(silent, Action.RETRY, Outcome(Ending.UNANSWERED), not_before=now + 1000)
         assert await told.claim() is None
         assert await told.store.read(lambda reader: reader.next_due("module-03", now)) == now + 1000
-        urgent = await told.claimed(emergency_only=True)
+        urgent = await told.claimed(reach=Reach.EMERGENCY)
         await told.finish(urgent)
         told.clock.advance(1)
         assert (await told.claimed()).request_id == silent.request_id

@@ -11,6 +11,7 @@ from typing import Final, Self, TypeVar
 
 from gateway.clock import Clock
 from gateway.event import Event
+from gateway.operation import Mode
 from gateway.ports import Reader, Tx
 from gateway.queue.store.damage import finish_interrupted, is_damage, is_sound, salvage
 from gateway.queue.store.reader import SqlReader
@@ -56,6 +57,7 @@ class SqliteStore:
         path: Path,
         *,
         clock: Clock,
+        mode: Mode = Mode.PRIORITY,
         max_bytes: int = MAX_BYTES,
         keep_events: int = KEEP_EVENTS,
         upstream: bool = True,
@@ -66,6 +68,7 @@ class SqliteStore:
         Args:
             path: The file; its folder must exist.
             clock: Says when, and whether that may be believed.
+            mode: In which order operations are worked off; those that wait already are put into it, too.
             max_bytes: The file grows no further. New work is refused a little before, so that old work can end.
             keep_events: Events kept for replay; older ones go once acknowledged.
             upstream: False where nobody will ever acknowledge: older events go at once.
@@ -81,7 +84,9 @@ class SqliteStore:
             reading_db = connect(path, read_only=True)
             opened.callback(reading_db.close)
             max_pages = limit_size(db, max_bytes)
-            transaction = Transaction(db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream)
+            transaction = Transaction(
+                db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream, mode=mode
+            )
             store = cls(db, reading_db, transaction, clock, max_waiting)
             opened.push_async_callback(store.close)
             yield store

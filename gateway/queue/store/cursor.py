@@ -9,7 +9,7 @@ from gateway.errors import Code, Refusal
 from gateway.operation import Operation, order_key
 
 Filters = tuple[str | None, str, str | None]  # component_id, queue_type, status
-_KEY_TYPES: Final = (bool, bool, int, int, str)
+_KEY_TYPES: Final = (bool, bool, int, int, int, str)
 MAX_CURSOR: Final = 1024  # characters
 
 
@@ -18,7 +18,8 @@ class Position(NamedTuple):
 
     is_proxy: bool
     starts: bool  # it does not resume
-    negative_priority: int
+    negative_urgency: int
+    rank: int
     created_at: int
     request_id: str
 

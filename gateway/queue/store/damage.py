@@ -18,7 +18,7 @@ from gateway.queue.store.sql import QUERIES, connect, connect_as_it_lies, migrat
 
 log = logging.getLogger(__name__)
 
-TABLES: Final = ("meta", "parameter", "component", "operation", "event", "audit", "call")
+TABLES: Final = ("meta", "parameter", "component", "operation", "dependency", "event", "audit", "call")
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BESIDE: Final = ("-wal", "-shm")
 

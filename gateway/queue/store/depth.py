@@ -7,25 +7,30 @@ from gateway.operation import Operation, order_class
 from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.undo import Undo
 
-_Class = tuple[bool, bool, int]  # is_proxy, not resumes, -priority: classes sort as they are worked off
-_NOTHING: Final = (0, "")
+_Class = tuple[bool, bool, int]  # is_proxy, not resumes, -urgency: classes sort as they are worked off
+_Place = tuple[int, int, str]  # within a class: rank, created_at, request_id
+_NOTHING: Final = (-(1 << 63), 0, "")
 
 
 class Depths:
-    """Counts of QUEUED operations: in all, per target, per class of order; and of those that hold a number."""
+    """Counts of QUEUED operations: in all, per target, per class of order; and of those that hold a number.
+
+    Routed parents do not count: their children do.
+    """
 
     def __init__(self, db: sqlite3.Connection, undo: Undo) -> None:
         self._undo = undo
         self._targets: dict[str | None, int] = {}  # None: all of them
         self._classes: dict[str, dict[_Class, int]] = {}
         self._numbered: dict[str, int] = {}
-        self._newest: dict[tuple[str, _Class], tuple[int, str]] = {}  # or later: never earlier than any that waits
-        for target, carrier, *order_of, count, numbered, newest in db.execute(QUERIES["queued_by_class"]):
-            is_proxy, resumes, priority = order_of
-            order = (bool(is_proxy), not resumes, -priority)
+        self._last: dict[tuple[str, _Class], _Place] = {}  # or later: never earlier than any that waits
+        self._large: dict[str, int] = {}  # targets that are in alarm, and the depth that was too much
+        for target, carrier, *order_of, count, numbered, rank, newest in db.execute(QUERIES["queued_by_class"]):
+            is_proxy, resumes, urgency = order_of
+            order = (bool(is_proxy), not resumes, -urgency)
             self._count(target, carrier, order, count, numbered)
-            last = self._newest.get((carrier, order), _NOTHING)
-            self._newest[carrier, order] = max(last, (newest, "\uffff"))  # above every id of that time
+            last = self._last.get((carrier, order), _NOTHING)
+            self._last[carrier, order] = max(last, (rank, newest, "\uffff"))  # above every id of that time
 
     @property
     def total(self) -> int:
@@ -44,25 +49,43 @@ class Depths:
         """Whether an operation that waits for `carrier` holds a sequence number."""
         return carrier in self._numbered
 
+    def lower_waits(self, operation: Operation) -> bool:
+        """Whether one of a lower class waits for the same carrier."""
+        is_proxy, _, order = order_class(operation)
+        return any(each > order and proxied == is_proxy for proxied, _, each in self._classes[operation.carrier])
+
     def add(self, operation: Operation) -> int | None:
-        """One more waits. Returns its place (1 = next), or None where an earlier one may be younger."""
+        """One more waits. Returns its place (1 = next), or None where it may come before others of its class."""
+        if operation.routed:
+            return None
         carrier, order = operation.carrier, order_class(operation)
         self._count(operation.target_component, carrier, order, 1, operation.sequence is not None)
-        age = (operation.created_at, operation.request_id)
-        if age <= self._newest.get((carrier, order), _NOTHING):
+        place = (operation.rank, operation.created_at, operation.request_id)
+        if place <= self._last.get((carrier, order), _NOTHING):
             return None
-        self._newest[carrier, order] = age
+        self._last[carrier, order] = place
         return self._last_place(carrier, order)
 
     def remove(self, operation: Operation) -> None:
         """One waits no more."""
-        numbered = operation.sequence is not None
-        self._count(operation.target_component, operation.carrier, order_class(operation), -1, -numbered)
+        if operation.routed:
+            return
+        target = operation.target_component
+        self._count(target, operation.carrier, order_class(operation), -1, -(operation.sequence is not None))
+        if self._large and 2 * self.of(target) < self._large.get(target, 0):
+            self._undo.drop(self._large, target)
+
+    def grew_large(self, target: str, size: int) -> bool:
+        """Whether `size` wait for a target, for the first time since fewer than half of that did."""
+        if target in self._large or self.of(target) < size:
+            return False
+        self._undo.put(self._large, target, size)
+        return True
 
     def place_of_newest(self, operation: Operation) -> int | None:
-        """Return the place of an operation that waits; None where an earlier one may be younger."""
+        """Return the place of an operation that waits; None where others of its class may come after it."""
         carrier, order = operation.carrier, order_class(operation)
-        if self._newest.get((carrier, order)) != (operation.created_at, operation.request_id):
+        if self._last.get((carrier, order)) != (operation.rank, operation.created_at, operation.request_id):
             return None
         return self._last_place(carrier, order)
 

@@ -1,9 +1,10 @@
 -- name: insert_operation
--- What the drain keeps is as it is by default; the fewer values, the faster.
+-- Most of what the drain keeps is as it is by default; the fewer values, the faster.
 INSERT INTO operation (
     request_id, kind, target_component, carrier, is_proxy, priority, created_at, expires_at, creator,
-    initiator_component, request_type, idempotency_key, content_digest, details
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    initiator_component, request_type, idempotency_key, content_digest, details,
+    urgency, reach, blocked, parent_id, conflict_key
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: move_operation
 -- One statement for every step, so that those of many jobs go in one batch, in their order.
@@ -12,6 +13,21 @@ SET status = ?, resumes = ?, not_before = ?, waits_for = ?, sequence = ?, partne
     finished_at = ?, outcome = ?
 WHERE request_id = ?;
 
+-- name: renew_operation
+-- What a dead letter loses beside what every step changes.
+UPDATE operation SET expires_at = ?, urgency = ?, rank = 0, progress = NULL, discarded_at = NULL WHERE request_id = ?;
+
+-- name: place_operation
+UPDATE operation SET priority = ?, urgency = ?, rank = ? WHERE request_id = ?;
+
+-- name: discard_operation
+UPDATE operation SET discarded_at = ? WHERE request_id = ?;
+
+-- name: order_anew
+-- The mode may be another one since the database was last open. 1 urgency of those that are not FIRST, or NULL: by priority
+UPDATE operation SET urgency = coalesce(?1, priority)
+WHERE status = 'QUEUED' AND urgency < 5 AND urgency != coalesce(?1, priority);
+
 -- name: operation
 SELECT * FROM operation WHERE request_id = ?;
 
@@ -19,37 +35,50 @@ SELECT * FROM operation WHERE request_id = ?;
 SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
 
 -- name: pick
--- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL
+-- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL, 6 reach
 -- A command that resumes comes first before it is due, too: the caller then takes nothing, or others would push its
 -- result out of the device's memory and it would be carried out again.
 SELECT * FROM operation AS o {index}
-WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND waits_for IS NULL
+WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND blocked = 0 AND waits_for IS NULL
     AND (not_before <= ?3 OR (resumes AND kind = 'COMMAND'))
     AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
     AND (NOT ?2 OR NOT EXISTS (  -- without proxies, the target is the carrier, and the writer knows that it is free
-        SELECT 1 FROM operation AS p WHERE p.status = 'PROCESSING' AND p.target_component = o.target_component
+        SELECT 1 FROM operation AS p
+        WHERE p.status = 'PROCESSING' AND p.carrier != '' AND p.target_component = o.target_component
     ))
-ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id
+ORDER BY {order}
 LIMIT 1;
 
 -- name: next_due
 -- As pick, whenever that may be.
--- 1 carrier, 2 highest is_proxy, 3 expired by, 4 target or NULL, 5 emergencies only, 6 now
+-- 1 carrier, 2 highest is_proxy, 3 expired by, 4 target or NULL, 5 reach or 0, 6 now
 SELECT coalesce(
     min(not_before) FILTER (WHERE resumes AND kind = 'COMMAND' AND not_before > ?6),
     min(not_before)
 ) FROM operation
-WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND waits_for IS NULL AND expires_at > ?3
-    AND (?4 IS NULL OR target_component = ?4) AND (NOT ?5 OR request_type = 'EMERGENCY');
+WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND blocked = 0 AND waits_for IS NULL AND expires_at > ?3
+    AND (?4 IS NULL OR target_component = ?4) AND (?5 = 0 OR reach = ?5);
 
 -- name: next_expiry
 SELECT min(expires_at) FROM operation WHERE status = 'QUEUED';
 
 -- name: expired
-SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? ORDER BY expires_at, created_at, request_id LIMIT ?;
+SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? ORDER BY expires_at, created_at, request_id LIMIT 1;
+
+-- name: passing
+SELECT request_id FROM operation
+WHERE status = 'QUEUED' AND carrier = ? AND details ->> 'pass_through'
+ORDER BY created_at, request_id;
+
+-- name: least_rank
+-- 1 carrier, 2 is_proxy, 3 resumes, 4 urgency
+SELECT rank FROM operation
+WHERE status = 'QUEUED' AND carrier = ? AND is_proxy = ? AND resumes = ? AND urgency = ?
+ORDER BY rank LIMIT 1;
 
 -- name: processing
-SELECT * FROM operation INDEXED BY operation_processing WHERE status = 'PROCESSING' ORDER BY request_id;
+SELECT * FROM operation INDEXED BY operation_processing
+WHERE status = 'PROCESSING' AND carrier != '' ORDER BY request_id;
 
 -- name: confirming
 UPDATE operation SET progress = 'confirming' WHERE request_id = ? AND status = 'PROCESSING';
@@ -64,12 +93,16 @@ UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for IS N
 UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for = ? RETURNING carrier;
 
 -- name: held_commands
-SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ? AND kind = 'COMMAND';
+SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'COMMAND'
+UNION ALL
+SELECT partner_sequence FROM operation
+WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'COMMAND' AND partner_sequence IS NOT NULL;
 
 -- name: held_transactions
 SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'PAIRING'
 UNION ALL
-SELECT sequence FROM operation WHERE status = 'PROCESSING' AND carrier = ?1 AND kind = 'PAIRING'
+SELECT sequence FROM operation
+WHERE status = 'PROCESSING' AND carrier != '' AND carrier = ?1 AND kind = 'PAIRING'
 UNION ALL
 SELECT partner_sequence FROM operation
 WHERE status IN ('QUEUED', 'PROCESSING') AND partner_sequence IS NOT NULL AND initiator_component = ?1;
@@ -83,29 +116,49 @@ ON CONFLICT DO UPDATE SET
     cmd_seq = excluded.cmd_seq, txn_id = excluded.txn_id, last_processed = excluded.last_processed;
 
 -- name: queued_before
--- 1 carrier, 2 is_proxy, 3 resumes, 4 priority, 5 created_at, 6 request_id
+-- 1 carrier, 2 is_proxy, 3 resumes, 4 urgency, 5 rank, 6 created_at, 7 request_id
 SELECT
     (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy < ?2)
     + (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes > ?3)
     + (
         SELECT count(*) FROM operation
-        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes = ?3 AND priority > ?4
+        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes = ?3 AND urgency > ?4
     )
     + (
         SELECT count(*) FROM operation
-        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes = ?3 AND priority = ?4
-            AND (created_at, request_id) < (?5, ?6)
+        WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = ?2 AND resumes = ?3 AND urgency = ?4
+            AND (rank, created_at, request_id) < (?5, ?6, ?7)
     );
 
 -- name: queued_by_class
-SELECT target_component, carrier, is_proxy, resumes, priority, count(*), count(sequence), max(created_at)
-FROM operation WHERE status = 'QUEUED'
-GROUP BY target_component, carrier, is_proxy, resumes, priority;
+SELECT target_component, carrier, is_proxy, resumes, urgency, count(*), count(sequence), max(rank), max(created_at)
+FROM operation WHERE status = 'QUEUED' AND carrier != ''
+GROUP BY target_component, carrier, is_proxy, resumes, urgency;
+
+-- name: front
+SELECT * FROM operation INDEXED BY operation_due
+WHERE status = 'QUEUED' AND carrier = ?
+ORDER BY is_proxy, resumes DESC, urgency DESC, rank, created_at, request_id
+LIMIT ?;
+
+-- name: waiting
+-- Target, how many, and since when the oldest; of all but proxy requests from the index alone.
+SELECT target, sum(waiting), min(oldest) FROM (
+    SELECT carrier AS target, count(*) AS waiting, min(created_at) AS oldest FROM operation INDEXED BY operation_due
+    WHERE status = 'QUEUED' AND is_proxy = 0 AND carrier != ''
+    GROUP BY carrier
+    UNION ALL
+    SELECT target_component, count(*), min(created_at) FROM operation INDEXED BY operation_proxied
+    WHERE status = 'QUEUED' AND is_proxy = 1
+    GROUP BY target_component
+) GROUP BY target;
 
 -- name: pending
 SELECT * FROM operation WHERE status = 'QUEUED'
 UNION ALL
-SELECT * FROM operation WHERE status = 'PROCESSING'
+SELECT * FROM operation WHERE status = 'PROCESSING' AND carrier != ''
+UNION ALL
+SELECT * FROM operation WHERE status = 'PROCESSING' AND carrier = ''
 
 -- name: pending_of
 -- What waits or runs for a component: of a proxy request the target counts, not the one spoken to.
@@ -113,7 +166,7 @@ SELECT * FROM operation WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy = 
 UNION ALL
 SELECT * FROM operation WHERE status = 'QUEUED' AND target_component = ?1 AND is_proxy = 1
 UNION ALL
-SELECT * FROM operation WHERE status = 'PROCESSING' AND target_component = ?1
+SELECT * FROM operation WHERE status = 'PROCESSING' AND carrier != '' AND target_component = ?1
 
 -- name: ended
 SELECT * FROM operation WHERE status = ?2
@@ -122,15 +175,15 @@ SELECT * FROM operation WHERE status = ?2
 SELECT * FROM operation WHERE status = ?2 AND target_component = ?1
 
 -- name: page
--- One page of one of the four above. 1 component, 2 status or NULL, 3–7 the place after which it begins, 8 its size
+-- One page of one of the four above. 1 component, 2 status or NULL, 3–8 the place after which it begins, 9 its size
 SELECT * FROM ({source})
 WHERE (?2 IS NULL OR status = ?2) AND {queue_type}
-    AND (is_proxy, NOT resumes, -priority, created_at, request_id) > (?3, ?4, ?5, ?6, ?7)
-ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id
-LIMIT ?8;
+    AND (is_proxy, NOT resumes, -urgency, rank, created_at, request_id) > (?3, ?4, ?5, ?6, ?7, ?8)
+ORDER BY is_proxy, resumes DESC, urgency DESC, rank, created_at, request_id
+LIMIT ?9;
 
 -- name: pending_ids
-SELECT request_id FROM ({source}) ORDER BY is_proxy, resumes DESC, priority DESC, created_at, request_id;
+SELECT request_id FROM ({source}) ORDER BY is_proxy, resumes DESC, urgency DESC, rank, created_at, request_id;
 
 -- name: queue_sizes
 SELECT

@@ -7,7 +7,7 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.errors import Code, Refusal
 from gateway.event import Event
-from gateway.operation import FINAL, Operation, QueueType, RequestType, Status
+from gateway.operation import FINAL, Operation, QueueType, Reach, Status, order_key
 from gateway.ports import ComponentRow, Load, OfflineOperation, Page, QueueStatus
 from gateway.presence import Presence
 from gateway.queue.store.cursor import read_cursor, write_cursor
@@ -28,7 +28,8 @@ _QUEUE_TYPES: Final = {
     QueueType.PROXY: "is_proxy = 1",
     QueueType.ALL: "TRUE",
 }
-_START: Final = (-1, 0, 0, 0, "")  # before every place
+_START: Final = (-1, 0, 0, 0, 0, "")  # before every place
+_WAITING: Final = QUERIES["waiting"]
 _PENDING_IDS: Final = QUERIES["pending_ids"].format(source=QUERIES["pending_of"])
 
 
@@ -45,12 +46,11 @@ class SqlReader:
         return None if row is None else operation_of(row)
 
     def queue_position(self, operation: Operation) -> int | None:
-        """Return its place among those waiting for its carrier (1 = next); None unless QUEUED."""
-        if operation.status is not Status.QUEUED:
+        """Return its place among those waiting for its carrier (1 = next); None unless QUEUED, and for a parent."""
+        if operation.status is not Status.QUEUED or operation.routed:
             return None
-        is_proxy = operation.request_type is RequestType.PROXY
-        age = (operation.created_at, operation.request_id)
-        key = (operation.carrier, is_proxy, operation.resumes, int(operation.priority), *age)
+        is_proxy, starts, negative_urgency, *within = order_key(operation)
+        key = (operation.carrier, is_proxy, not starts, -negative_urgency, *within)
         return int(self._value(_QUEUED_BEFORE, key)) + 1
 
     def operations(
@@ -100,11 +100,11 @@ class SqlReader:
         now_ms: int,
         *,
         proxy: bool = False,
-        emergency_only: bool = False,
+        reach: Reach = Reach.SETTLED,
         target: str | None = None,
     ) -> int | None:
         """Return when `claim` with these arguments may next take something: the earliest not_before, in ms."""
-        values = (carrier, proxy, self._expired_by(now_ms), target, emergency_only, now_ms)
+        values = (carrier, proxy, self._expired_by(now_ms), target, int(reach), now_ms)
         found: int | None = self._value(QUERIES["next_due"], values)
         return found
 
@@ -112,6 +112,18 @@ class SqlReader:
         """Return the earliest expires_at of all QUEUED operations, in ms; None where nothing is queued."""
         found: int | None = self._value(QUERIES["next_expiry"])
         return found
+
+    def depths(self) -> dict[str, int]:
+        """Return how many operations are QUEUED, by target; those with none are left out."""
+        return {target: waiting for target, waiting, _ in self._execute(_WAITING, ())}
+
+    def oldest_waiting(self) -> dict[str, int]:
+        """Return when the oldest QUEUED operation of each target was created, ms; those with none are left out."""
+        return {target: oldest for target, _, oldest in self._execute(_WAITING, ())}
+
+    def front(self, carrier: str, limit: int) -> list[Operation]:
+        """Return the first operations that wait for a carrier, in the order of processing."""
+        return [operation_of(row) for row in self._execute(QUERIES["front"], (carrier, limit))]
 
     def component(self, component_id: str) -> ComponentRow | None:
         """Return the stored live part of a component."""

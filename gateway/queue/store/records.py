@@ -88,11 +88,21 @@ class Records(SqlReader):
 
     def emit(self, event: Event) -> int:
         """Store an event that goes with no other change; returns its seq."""
-        return self._store(event.type, event.subject, event.at, event.attributes, trusted=event.time_trusted)
+        told = event.attributes
+        return self._store(event.type, event.subject, event.at, told, trusted=event.time_trusted, wakes=event.wakes)
 
-    def _store(self, kind: str, subject: str, at: int, attributes: Mapping[str, Any], *, trusted: bool = True) -> int:
+    def _store(
+        self,
+        kind: str,
+        subject: str,
+        at: int,
+        attributes: Mapping[str, Any],
+        *,
+        trusted: bool = True,
+        wakes: tuple[str, ...] = (),
+    ) -> int:
         seq = self._newest_seq() + 1
-        event = Event(kind, subject, at, attributes, trusted and self._trusted, seq)
+        event = Event(kind, subject, at, attributes, trusted and self._trusted, seq, wakes)
         self._session.change(_INSERT_EVENT, event_row(event))
         self._events.append(event)
         return seq

@@ -1,13 +1,13 @@
 """Between rows and records: how an operation, an event and a component lie in the database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
 from gateway.event import Event
-from gateway.operation import Delivery, Kind, Operation, Priority, RequestType, Status
+from gateway.operation import Delivery, Kind, Operation, Priority, Reach, RequestType, Settlement, Status, Strategy
 from gateway.ports import ComponentRow
 from gateway.presence import Presence
 
@@ -17,29 +17,57 @@ decode: Final[Callable[[str], Any]] = from_json
 
 _KINDS: Final = {str(each): each for each in Kind}
 _STATUSES: Final = {str(each): each for each in Status}
-_DELIVERIES: Final = {str(each): each for each in Delivery}
 _PRIORITIES: Final = {int(each): each for each in Priority}
+_REACHES: Final = {int(each): each for each in Reach}
 _REQUEST_TYPES: Final[Mapping[str | None, RequestType | None]] = {
     None: None,
     **{str(each): each for each in RequestType},
 }
-_DETAILS: Final = (  # with those that `operation_row` names itself, kept as one JSON map; what says nothing is left out
-    "proxy_component",
-    "timeout_s",
-    "bound_serial",
-    "source",
-    "source_ref",
-    "title",
-    "description",
-    "expected_duration_s",
-    "hold_ref",
-    "hold_amount",
-)
-_OUTCOME: Final = ("retry_count", "reached", "result", "last_error", "cancellation_reason")  # kept so, too
-_NO_OUTCOME: Final[Row] = (0, {}, None, None, None)
+_DETAILS: Final[Mapping[str, Any]] = {  # kept as one JSON map; what is as said here is left out
+    "delivery": Delivery.AT_LEAST_ONCE,
+    "proxy_component": None,
+    "command_type": None,
+    "arguments": {},
+    "timeout_s": None,
+    "strategy": None,
+    "targets": (),
+    "aggregation": None,
+    "barrier": False,
+    "depends_on": (),
+    "pass_through": False,
+    "arms": False,
+    "bound_serial": None,
+    "metadata": {},
+    "source": None,
+    "source_ref": None,
+    "title": None,
+    "description": None,
+    "expected_duration_s": None,
+    "hold_ref": None,
+    "hold_amount": None,
+}
+_OUTCOME: Final[Mapping[str, Any]] = {  # kept so, too
+    "retry_count": 0,
+    "reached": {},
+    "result": None,
+    "last_error": None,
+    "cancellation_reason": None,
+    "settlement": None,
+    "release_reason": None,
+    "settled_at": None,
+    "settlement_ref": None,
+}
+_REVIVED: Final[Mapping[str, Callable[[Any], Any]]] = {  # what JSON does not tell apart
+    "delivery": Delivery,
+    "strategy": Strategy,
+    "targets": tuple,
+    "depends_on": tuple,
+    "settlement": Settlement,
+}
 _DETAIL_VALUES: Final = attrgetter(*_DETAILS)
-_NO_DETAILS: Final = (None,) * len(_DETAILS)
+_NO_DETAILS: Final = tuple(_DETAILS.values())
 _OUTCOME_VALUES: Final = attrgetter(*_OUTCOME)
+_NO_OUTCOME: Final = tuple(_OUTCOME.values())
 _NOTHING: Final = "{}"
 
 
@@ -52,18 +80,6 @@ def operation_row(operation: Operation) -> Row:
     """Return the values of `insert_operation`."""
     key = operation.idempotency_key
     request_type = operation.request_type
-    details: dict[str, Any] = {}
-    values = _DETAIL_VALUES(operation)
-    if values != _NO_DETAILS:
-        details = {name: value for name, value in zip(_DETAILS, values, strict=True) if value is not None}
-    if operation.command_type is not None:
-        details["command_type"] = operation.command_type
-    if operation.delivery is not Delivery.AT_LEAST_ONCE:
-        details["delivery"] = operation.delivery
-    if operation.arguments:
-        details["arguments"] = operation.arguments
-    if operation.metadata:
-        details["metadata"] = operation.metadata
     return (
         operation.request_id,
         str(operation.kind),
@@ -78,17 +94,17 @@ def operation_row(operation: Operation) -> Row:
         None if request_type is None else str(request_type),
         key,
         None if key is None else operation.content_digest(),
-        encode(details) if details else _NOTHING,
+        _told(_DETAILS, _DETAIL_VALUES(operation), _NO_DETAILS),
+        operation.urgency,
+        int(operation.reach),
+        operation.blocked,
+        operation.parent_id,
+        operation.conflict_key,
     )
 
 
 def moved_row(operation: Operation) -> Row:
     """Return the values of `move_operation`."""
-    values = _OUTCOME_VALUES(operation)
-    outcome = {}
-    if values != _NO_OUTCOME:
-        told = zip(_OUTCOME, values, _NO_OUTCOME, strict=True)
-        outcome = {name: value for name, value, default in told if value != default}
     return (
         str(operation.status),
         operation.resumes,
@@ -98,19 +114,27 @@ def moved_row(operation: Operation) -> Row:
         operation.partner_sequence,
         operation.started_at,
         operation.finished_at,
-        encode(outcome) if outcome else _NOTHING,
+        _told(_OUTCOME, _OUTCOME_VALUES(operation), _NO_OUTCOME),
         operation.request_id,
     )
+
+
+def _told(names: Iterable[str], values: Row, defaults: Row) -> str:
+    """Return the values that say something, by their names, as JSON."""
+    if values == defaults:
+        return _NOTHING
+    told = zip(names, values, defaults, strict=True)
+    return encode({name: value for name, value, default in told if value != default})
 
 
 def operation_of(row: Row) -> Operation:
     """Return the operation of a row of table `operation`."""
     details, outcome = row[14], row[24]
     told = decode(details) if details != _NOTHING else {}
-    if "delivery" in told:
-        told["delivery"] = _DELIVERIES[told["delivery"]]
     if outcome != _NOTHING:
         told |= decode(outcome)
+    for name in _REVIVED.keys() & told.keys():
+        told[name] = _REVIVED[name](told[name])
     return Operation(
         request_id=row[1],
         kind=_KINDS[row[2]],
@@ -131,6 +155,13 @@ def operation_of(row: Row) -> Operation:
         progress=row[21],
         started_at=row[22],
         finished_at=row[23],
+        urgency=row[25],
+        rank=row[26],
+        reach=_REACHES[row[27]],
+        blocked=row[28],
+        parent_id=row[29],
+        conflict_key=row[30],
+        discarded_at=row[31],
         **told,
     )
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+from gateway.errors import Code, Refusal
 from gateway.operation import Operation
 from gateway.queue.store.rows import Row, operation_of
 from gateway.queue.store.sql import QUERIES
@@ -77,7 +78,9 @@ class Processing:
         return self._by_target.get(operation.target_component) == operation.request_id
 
     def add(self, operation: Operation) -> None:
-        """One begins."""
+        """One begins. Raises Refusal ALREADY_PROCESSING for a component that something is under way with or for."""
+        if operation.carrier in self._by_carrier or operation.target_component in self._by_target:
+            raise Refusal(Code.ALREADY_PROCESSING, f"Something is under way for {operation.target_component}.")
         self._undo.put(self._by_target, operation.target_component, operation.request_id)
         self._undo.put(self._by_carrier, operation.carrier, operation.request_id)
 

@@ -1,4 +1,4 @@
-"""SQL kept as SQL: connections, numbered migrations, and the named statements of `queries.sql`."""
+"""SQL kept as SQL: connections, numbered migrations, and the named statements of the `.sql` files beside this one."""
 
 import re
 import sqlite3
@@ -18,12 +18,12 @@ BUSY_MS: Final = 5_000  # somebody else's shell may hold the lock for a moment
 
 
 def _named(script: str) -> Mapping[str, str]:
-    """Split a script at its `-- name:` lines."""
-    parts = re.split(r"^-- name: (\w+)$", script, flags=re.MULTILINE)
+    """Split a script at its `-- name:` lines; what is said about a statement before it is for readers alone."""
+    parts = re.split(r"^-- name: (\w+)\n(?:-- .*\n)*", script, flags=re.MULTILINE)
     return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
 
 
-QUERIES: Final = _named((FOLDER / "queries.sql").read_text(encoding="utf-8"))
+QUERIES: Final = _named("".join(file.read_text(encoding="utf-8") for file in sorted(FOLDER.glob("*.sql"))))
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

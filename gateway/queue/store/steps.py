@@ -1,0 +1,181 @@
+"""The steps of an operation's life: each with its event, its place in the counts, and what follows from it."""
+
+import sqlite3
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.clock import Clock
+from gateway.errors import Code, Refusal
+from gateway.event import GATEWAY
+from gateway.operation import (
+    EVENT_OF,
+    FINAL,
+    TRANSITIONS,
+    Action,
+    Mode,
+    Operation,
+    Outcome,
+    Priority,
+    Status,
+    Verdict,
+    act,
+)
+from gateway.queue.store.ageing import Ageing
+from gateway.queue.store.depth import Depths
+from gateway.queue.store.records import Records
+from gateway.queue.store.rows import Row, moved_row, operation_of, operation_row
+from gateway.queue.store.sequence import Counters, Processing
+from gateway.queue.store.sql import QUERIES, used_pages
+from gateway.settings import Parameters
+
+RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end
+PAGES_PER_CHANGE: Final = (
+    4  # more than a row of ours takes with its indexes; the few that are larger, the reserve bears
+)
+
+_INSERT_OPERATION, _MOVE_OPERATION = QUERIES["insert_operation"], QUERIES["move_operation"]
+_OPERATION: Final = QUERIES["operation"]
+_ASIDE: Final = frozenset(  # what is done to operations that neither were QUEUED before nor are after
+    action for (before, action), after in TRANSITIONS.items() if Status.QUEUED not in {before, after}
+)
+
+
+class Steps(Records):
+    """What every change of an operation is made of. `max_pages`: how large the database may grow."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        clock: Clock,
+        *,
+        max_pages: int,
+        keep_events: int,
+        upstream: bool,
+        mode: Mode = Mode.PRIORITY,
+    ) -> None:
+        super().__init__(db, clock, keep_events=keep_events, upstream=upstream)
+        db.execute(QUERIES["order_anew"], (int(Priority.LOW) if mode is Mode.FIFO else None,))
+        self._mode = mode
+        self._work_pages = max_pages - min(max_pages // RESERVE_PART, RESERVE_MAX_PAGES)
+        self._has_room = True
+        self._look_again = 0  # at the room, when the database has made so many changes
+        self._depths = Depths(db, self._undo)
+        self._counters = Counters(db, self._undo)
+        self._processing = Processing(db, self._undo)
+        self._ageing = Ageing(self._depths, self._undo)
+        self._ends: deque[Operation] = deque()  # whose consequences are still to be drawn, in this job
+        self._undo.settle()  # what was loaded is not to be undone
+
+    def begin(self) -> None:
+        """Start a group."""
+        super().begin()
+        if self._db.total_changes >= self._look_again:  # else there is room for sure, and a look takes as long as a job
+            room = self._work_pages - used_pages(self._db)
+            self._has_room = room > 0
+            self._look_again = self._db.total_changes + room // PAGES_PER_CHANGE
+
+    def start_job(self) -> None:
+        """Begin what may be undone by itself."""
+        super().start_job()
+        self._ends.clear()
+
+    def queue_position(self, operation: Operation) -> int | None:
+        """Return its place among those waiting for its carrier (1 = next); None unless QUEUED, and for a parent."""
+        newest = self._depths.place_of_newest(operation) if operation.status is Status.QUEUED else None
+        return newest or super().queue_position(operation)
+
+    def live(self, request_id: str) -> Operation:
+        """Return an operation that may still change. Raises Refusal REQUEST_NOT_FOUND."""
+        row = self._execute(_OPERATION, (request_id,)).fetchone()
+        if row is None:
+            raise Refusal(Code.REQUEST_NOT_FOUND, f"There is no request {request_id}.")
+        return operation_of(row)
+
+    def change_now(self, query: str, values: Row) -> list[Row]:
+        """Change the database at once, after all that was changed before; returns the rows it answers."""
+        return self._session.execute(query, values).fetchall()
+
+    def add(self, operation: Operation, parameters: Parameters) -> None:
+        """Store a new operation, if there is room for it, with its event."""
+        self.check_room(operation, parameters)
+        self._session.change_operation(_INSERT_OPERATION, operation_row(operation), queue=operation.carrier)
+        self.wait(operation, parameters, operation.created_at)
+
+    def check_room(self, operation: Operation, parameters: Parameters) -> None:
+        """Raise Refusal QUEUE_FULL or STORAGE_FULL where one more may not wait."""
+        if not self._has_room and not operation.emergency:
+            raise Refusal(Code.STORAGE_FULL, "The database has reached its bound.")
+        if operation.routed:  # its children take the room
+            return
+        target = operation.target_component
+        if self._depths.of(target) >= parameters.max_requests_per_component:
+            raise Refusal(Code.QUEUE_FULL, f"{parameters.max_requests_per_component} requests wait for {target}.")
+        if self._depths.total >= parameters.max_queue_depth:
+            raise Refusal(Code.QUEUE_FULL, f"{parameters.max_queue_depth} requests wait in all.")
+
+    def wait(
+        self, operation: Operation, parameters: Parameters, now_ms: int, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """An operation that is stored as QUEUED waits from now on: count it, tell of it, wake its drain."""
+        place = self._depths.add(operation) or self.queue_position(operation)
+        attributes = {"request": operation.payload(), "queue_position": place}
+        if more:
+            attributes.update(more)
+        target = operation.target_component
+        wakes = () if operation.blocked or operation.routed else (operation.carrier,)
+        self._store("request_queued", target or GATEWAY, now_ms, attributes, wakes=wakes)
+        self._ageing.limit = parameters.max_requests_per_component
+        if not operation.routed and self._depths.grew_large(target, parameters.alert_queue_size):
+            alert = {"component_id": target, "alert": "LARGE", "queue_size": self._depths.of(target)}
+            self._store("queue_alert", target, now_ms, alert)
+
+    def end(
+        self,
+        operation: Operation,
+        action: Action,
+        now_ms: int,
+        *,
+        outcome: Outcome | None = None,
+        reason: str | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> Operation:
+        """End a QUEUED operation before it has begun, with its event. Raises Refusal INVALID_STATE_TRANSITION."""
+        ended = act(operation, Verdict(action), now_ms, outcome=outcome, cancellation_reason=reason)
+        self._depths.remove(operation)
+        # Where it was asked again first, others have waited for it.
+        return self.move(ended, action, now_ms, more, wakes=(operation.carrier,) if operation.resumes else ())
+
+    def move(
+        self,
+        operation: Operation,
+        action: Action,
+        now_ms: int,
+        more: Mapping[str, Any] | None = None,
+        *,
+        wakes: tuple[str, ...] = (),
+    ) -> Operation:
+        """Store a step of the lifecycle with its event, and what follows from it."""
+        queue = None if action in _ASIDE else operation.carrier
+        self._session.change_operation(_MOVE_OPERATION, moved_row(operation), queue=queue)
+        attributes = operation.summary()
+        if action is Action.RETRY or action is Action.RELEASE:
+            attributes["counted"] = action is Action.RETRY
+        if more:
+            attributes.update(more)
+        self._store(EVENT_OF[action], operation.target_component or GATEWAY, now_ms, attributes, wakes=wakes)
+        if operation.status in FINAL:
+            self._follow(operation, now_ms)
+        return operation
+
+    def _follow(self, ended: Operation, now_ms: int) -> None:
+        """Draw the consequences of an end, and then those of the ends that they bring: one by one, never nested."""
+        self._ends.append(ended)
+        if len(self._ends) > 1:  # somebody is at it
+            return
+        while self._ends:
+            self._settle_others(self._ends[0], now_ms)
+            self._ends.popleft()
+
+    def _settle_others(self, ended: Operation, now_ms: int) -> None:
+        """Tell those whom an end concerns."""
