@@ -68,3 +68,16 @@ GUARDS: Final[Mapping[SafetyClass, Guard]] = {
     ),
     SafetyClass.SAFE_DIRECTION: Guard(ttl_s=60.0, ttl_is_limit=True, first=True, reach=Reach.EMERGENCY, alarm=True),
 }
+
+
+PAIRED: Final = 2  # PairState of a heartbeat
+FAULT: Final = 9  # PackState and ModuleState of a heartbeat
+
+
+def unfit(vitals: Mapping[str, int]) -> str | None:
+    """Say why a component is in no state for what must find it fresh, by its last heartbeat; None: it is."""
+    if vitals.get("pair_state") != PAIRED:
+        return "its last heartbeat does not say that it is paired"
+    if vitals.get("fault") != 0 or FAULT in {vitals.get("pack_state"), vitals.get("module_state")}:
+        return "its last heartbeat does not say that it is without fault"
+    return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gateway.access import Actor, Role
 from gateway.clock import Clock
@@ -25,9 +25,11 @@ from gateway.ports import (
     Watches,
 )
 from gateway.presence import Presence
-from gateway.settings import Parameters
+from gateway.settings import Parameters, PresenceSection
 
 Answer = dict[str, Any]
+
+HOUR_S: Final = 3600
 
 
 class Tuning:
@@ -60,7 +62,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The parts of the gateway that answer. `safety_commands`: those the configuration allows."""
+    """The parts of the gateway that answer.
+
+    `safety_commands`: those the configuration allows. `presence`: the presence settings of a component, by its id.
+    """
 
     store: Store
     registry: Registry
@@ -75,6 +80,7 @@ class Desk:
     clock: Clock
     mode: Mode = Mode.PRIORITY
     safety_commands: frozenset[str] = frozenset()
+    presence: Callable[[str], PresenceSection] = lambda _: PresenceSection()
     ids: RequestIds = field(default_factory=RequestIds)
 
     @property
@@ -82,12 +88,16 @@ class Desk:
         """The parameters in force."""
         return self.tuning.current
 
-    async def commit(self, asked: Asked, subject: str, effect: Callable[[Tx], Answer]) -> Answer:
-        """Do `effect` in one transaction with its audit entry and the memory of the call; return the answer."""
+    async def commit(self, asked: Asked, subject: str | None, effect: Callable[[Tx], Answer]) -> Answer:
+        """Do `effect` in one transaction with its audit entry and the memory of the call; return the answer.
+
+        `subject`: what it is done to, for the audit; None: the operation that stands as `request` in the result.
+        """
 
         def job(tx: Tx) -> Answer:
-            answer = ok(effect(tx))
-            tx.audit(asked.audit(subject), asked.now_ms)
+            result = effect(tx)
+            answer = ok(result)
+            tx.audit(asked.audit(subject or result["request"]["request_id"]), asked.now_ms)
             if asked.call is not None:
                 tx.remember(asked.call, answer)
             return answer
@@ -107,10 +117,30 @@ class Desk:
             raise Refusal(Code.NOT_ALLOWED, f"{component_id} was only discovered; adopt it or configure it.")
         return component
 
+    def expiry(
+        self, now_ms: int, ttl_s: float | None, *, usual_s: float | None = None, most_s: float | None = None
+    ) -> int:
+        """Return when an operation queued now ends, ms. `usual_s`: where nobody says; `most_s`: beside the parameter.
+
+        Raises Refusal EXPIRY_OUT_OF_RANGE.
+        """
+        longest_s = self.parameters.max_queue_time_hours * HOUR_S
+        if most_s is not None:
+            longest_s = min(longest_s, most_s)
+        if ttl_s is None:
+            ttl_s = longest_s if usual_s is None else min(usual_s, longest_s)
+        if not 0 < ttl_s <= longest_s:
+            raise Refusal(Code.EXPIRY_OUT_OF_RANGE, f"{ttl_s:g} s is not above 0 and within {longest_s:g} s.")
+        return now_ms + max(1, round(ttl_s * 1000))
+
     def check_touch(self, actor: Actor, component: Component) -> None:
         """Raise Refusal NOT_OWNER unless `actor` may queue for `component`."""
-        if not (actor.may(Role.BACKEND) or actor.may_touch(component)):
+        if not self.may_queue_for(actor, component):
             raise Refusal(Code.NOT_OWNER, f"{component.component_id} is not yours.")
+
+    def may_queue_for(self, actor: Actor, component: Component) -> bool:
+        """Whether `actor` may queue for `component`: a backend for any, others for what they may touch."""
+        return actor.may(Role.BACKEND) or actor.may_touch(component)
 
 
 def ok(result: Answer) -> Answer:

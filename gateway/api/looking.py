@@ -3,8 +3,10 @@
 from gateway import requests as ask
 from gateway.api.desk import Answer, Asked, Desk, found, ok, stranger
 from gateway.clock import rfc3339
-from gateway.operation import QueueType, Status
-from gateway.ports import Reader
+from gateway.component import Component, DrainMode
+from gateway.estimate import estimated_processing
+from gateway.operation import Operation, QueueType, RequestType, Status
+from gateway.ports import ComponentRow, Reader
 from gateway.views import component_view, offline_view, queue_view
 
 
@@ -34,14 +36,61 @@ async def get_queued_requests(desk: Desk, _: Asked, model: ask.GetQueuedRequests
     return ok(await desk.store.read(look))
 
 
-async def get_request_status(desk: Desk, _: Asked, model: ask.GetRequestStatus) -> Answer:
-    """Tell of one operation, its place in the queue and its children."""
-    def look(reader: Reader) -> Answer:
-        operation = found(reader, model.request_id)
-        position = reader.queue_position(operation)
-        return {"request": operation.payload(), "queue_position": position, "children": []}
+async def get_request_status(desk: Desk, asked: Asked, model: ask.GetRequestStatus) -> Answer:
+    """Tell of one operation, its place in the queue, when its turn is likely to come, and its children."""
 
-    return ok(await desk.store.read(look))
+    def look(reader: Reader) -> tuple[Operation, int | None, list[Operation], ComponentRow | None]:
+        operation = found(reader, model.request_id)
+        children = reader.children(operation.request_id) if operation.routed else []
+        return operation, reader.queue_position(operation), children, reader.component(operation.carrier)
+
+    operation, position, children, row = await desk.store.read(look)
+    told: Answer = {
+        "request": operation.payload(),
+        "queue_position": position,
+        "children": [child.payload() for child in children],
+    }
+    begin = None if position is None else _likely_begin(desk, asked, operation, position, row)
+    if begin is not None:
+        told["estimated_processing"] = rfc3339(begin)
+    return ok(told)
+
+
+def _likely_begin(
+    desk: Desk, asked: Asked, operation: Operation, position: int, row: ComponentRow | None
+) -> int | None:
+    """Return when an operation that waits is likely to be begun, ms; None: nobody can tell, or it will not be."""
+    carrier = desk.registry.get(operation.carrier)
+    held_up = operation.blocked or operation.waits_for is not None
+    if carrier is None or held_up or _waits_for_somebody(desk, operation, carrier):
+        return None
+    begin = estimated_processing(
+        now_ms=asked.now_ms,
+        position=position,
+        average_ms=_exchange_ms(desk, operation.carrier),
+        not_before=operation.not_before,
+        online=desk.is_online(carrier),
+        settle_ms=desk.presence(operation.carrier).settle_ms,
+        expected_return=None if row is None else row.expected_return,
+    )
+    return begin if begin is not None and begin < operation.expires_at else None
+
+
+def _waits_for_somebody(desk: Desk, operation: Operation, carrier: Component) -> bool:
+    """Whether an operation is not worked off before somebody asks for it."""
+    if operation.request_type is RequestType.PROXY and not desk.parameters.enable_proxy_processing:
+        return True
+    return carrier.drain_mode is DrainMode.MANUAL and not operation.emergency
+
+
+def _exchange_ms(desk: Desk, carrier: str) -> float | None:
+    """Return what an exchange with a component takes, by its own or, lacking any, by those of all others."""
+    own = desk.drains.load(carrier).times.average_ms
+    if own is not None:
+        return own
+    others = [desk.drains.load(component.component_id).times.average_ms for component in desk.registry]
+    known = [each for each in others if each is not None]
+    return sum(known) / len(known) if known else None
 
 
 async def get_presence(desk: Desk, _: Asked, model: ask.GetPresence) -> Answer:

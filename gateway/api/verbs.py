@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from gateway import requests as ask
 from gateway.access import Role
-from gateway.api import administering, draining, looking, operating, queuing
+from gateway.api import administering, commanding, draining, looking, operating, queuing
 from gateway.api.desk import Answer, Asked, Desk
 
 
@@ -29,7 +29,8 @@ def _change(model: type[BaseModel], handler: Callable[[Desk, Asked, Any], Awaita
 _QUEUING: Final = (Role.TECHNICIAN, Role.BACKEND)
 REQUESTS: Final[Mapping[str, Verb]] = {
     "queue_pairing_request": _change(ask.QueuePairingRequest, queuing.queue_pairing_request, *_QUEUING),
-    "queue_command": _change(ask.QueueCommand, queuing.queue_command, *_QUEUING),
+    "queue_command": _change(ask.QueueCommand, commanding.queue_command, *_QUEUING),
+    "route_command": Verb(ask.RouteCommand, commanding.route_command),
     "process_offline_queue": _change(ask.ProcessOfflineQueue, draining.process_offline_queue, Role.TECHNICIAN),
     "cancel_request": _change(ask.CancelRequest, operating.cancel_request, *_QUEUING),
     "get_queued_requests": Verb(ask.GetQueuedRequests, looking.get_queued_requests),

@@ -119,6 +119,8 @@ class QueueCommand(Queuing):
             raise ValueError("strategy DIRECT takes target_component")
         if self.barrier and self.chosen_strategy != "BROADCAST":
             raise ValueError("barrier belongs to strategy BROADCAST")
+        if "aggregation" in self.model_fields_set and self.chosen_strategy != "BROADCAST":
+            raise ValueError("aggregation belongs to strategy BROADCAST")
         return self
 
     @property
