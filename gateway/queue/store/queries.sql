@@ -60,10 +60,12 @@ WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND blocked = 0 AND 
     AND (?4 IS NULL OR target_component = ?4) AND (?5 = 0 OR reach = ?5);
 
 -- name: next_expiry
-SELECT min(expires_at) FROM operation WHERE status = 'QUEUED';
+-- A routed parent ends with its children.
+SELECT min(expires_at) FROM operation WHERE status = 'QUEUED' AND carrier != '';
 
 -- name: expired
-SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? ORDER BY expires_at, created_at, request_id LIMIT 1;
+SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? AND carrier != ''
+ORDER BY expires_at, created_at, request_id LIMIT 1;
 
 -- name: passing
 SELECT request_id FROM operation

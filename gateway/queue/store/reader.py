@@ -45,6 +45,15 @@ class SqlReader:
         row = self._execute(_OPERATION, (request_id,)).fetchone()
         return None if row is None else operation_of(row)
 
+    def children(self, parent_id: str) -> list[Operation]:
+        """Return the children of a routed operation, in the order of its targets."""
+        return [operation_of(row) for row in self._execute(QUERIES["children"], (parent_id,))]
+
+    def barriers(self) -> list[Operation]:
+        """Return the QUEUED parents whose children wait for each other."""
+        waiting = [operation_of(row) for row in self._execute(QUERIES["families_waiting"], ())]
+        return [parent for parent in waiting if parent.barrier]
+
     def queue_position(self, operation: Operation) -> int | None:
         """Return its place among those waiting for its carrier (1 = next); None unless QUEUED, and for a parent."""
         if operation.status is not Status.QUEUED or operation.routed:

@@ -1,8 +1,8 @@
 """The steps of an operation's life: each with its event, its place in the counts, and what follows from it."""
 
 import sqlite3
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.clock import Clock
@@ -27,6 +27,7 @@ from gateway.queue.store.records import Records
 from gateway.queue.store.rows import Row, moved_row, operation_of, operation_row
 from gateway.queue.store.sequence import Counters, Processing
 from gateway.queue.store.sql import QUERIES, used_pages
+from gateway.queue.store.ties import Ties
 from gateway.settings import Parameters
 
 RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end
@@ -64,7 +65,7 @@ class Steps(Records):
         self._counters = Counters(db, self._undo)
         self._processing = Processing(db, self._undo)
         self._ageing = Ageing(self._depths, self._undo)
-        self._ends: deque[Operation] = deque()  # whose consequences are still to be drawn, in this job
+        self._ties = Ties(self, db, self._session, self._undo)
         self._undo.settle()  # what was loaded is not to be undone
 
     def begin(self) -> None:
@@ -78,7 +79,7 @@ class Steps(Records):
     def start_job(self) -> None:
         """Begin what may be undone by itself."""
         super().start_job()
-        self._ends.clear()
+        self._ties.start_job()
 
     def queue_position(self, operation: Operation) -> int | None:
         """Return its place among those waiting for its carrier (1 = next); None unless QUEUED, and for a parent."""
@@ -96,11 +97,11 @@ class Steps(Records):
         """Change the database at once, after all that was changed before; returns the rows it answers."""
         return self._session.execute(query, values).fetchall()
 
-    def add(self, operation: Operation, parameters: Parameters) -> None:
+    def add(self, operation: Operation, parameters: Parameters, more: Mapping[str, Any] | None = None) -> None:
         """Store a new operation, if there is room for it, with its event."""
         self.check_room(operation, parameters)
         self._session.change_operation(_INSERT_OPERATION, operation_row(operation), queue=operation.carrier)
-        self.wait(operation, parameters, operation.created_at)
+        self.wait(operation, parameters, operation.created_at, more)
 
     def check_room(self, operation: Operation, parameters: Parameters) -> None:
         """Raise Refusal QUEUE_FULL or STORAGE_FULL where one more may not wait."""
@@ -110,7 +111,8 @@ class Steps(Records):
             return
         target = operation.target_component
         if self._depths.of(target) >= parameters.max_requests_per_component:
-            raise Refusal(Code.QUEUE_FULL, f"{parameters.max_requests_per_component} requests wait for {target}.")
+            told = f"{parameters.max_requests_per_component} requests wait for {target}."
+            raise Refusal(Code.QUEUE_FULL, told, details={"component_id": target})
         if self._depths.total >= parameters.max_queue_depth:
             raise Refusal(Code.QUEUE_FULL, f"{parameters.max_queue_depth} requests wait in all.")
 
@@ -165,17 +167,14 @@ class Steps(Records):
             attributes.update(more)
         self._store(EVENT_OF[action], operation.target_component or GATEWAY, now_ms, attributes, wakes=wakes)
         if operation.status in FINAL:
-            self._follow(operation, now_ms)
+            self._ties.follow(operation, now_ms)
         return operation
 
-    def _follow(self, ended: Operation, now_ms: int) -> None:
-        """Draw the consequences of an end, and then those of the ends that they bring: one by one, never nested."""
-        self._ends.append(ended)
-        if len(self._ends) > 1:  # somebody is at it
-            return
-        while self._ends:
-            self._settle_others(self._ends[0], now_ms)
-            self._ends.popleft()
+    def keep(self, operation: Operation) -> None:
+        """Store an operation that has changed without taking a step."""
+        self._session.change_operation(_MOVE_OPERATION, moved_row(operation), queue=operation.carrier)
 
-    def _settle_others(self, ended: Operation, now_ms: int) -> None:
-        """Tell those whom an end concerns."""
+    def wake(self, carriers: Iterable[str]) -> None:
+        """Say with the newest event of this job whose work it may have made due, too."""
+        newest = self._events[-1]
+        self._events[-1] = replace(newest, wakes=tuple(dict.fromkeys((*newest.wakes, *carriers))))

@@ -33,7 +33,14 @@ class Tending(Steps):
 
     def cancel(self, request_id: str, reason: str, actor: str, now_ms: int) -> Operation:
         """QUEUED -> CANCELLED, with its event. Raises Refusal REQUEST_NOT_FOUND, INVALID_STATE_TRANSITION."""
-        return self.end(self.live(request_id), Action.CANCEL, now_ms, reason=reason, more={"actor": actor})
+        operation = self.live(request_id)
+        if operation.routed:
+            return self._ties.families.cancel(operation, reason, actor, now_ms)
+        return self.end(operation, Action.CANCEL, now_ms, reason=reason, more={"actor": actor})
+
+    def open_barrier(self, parent_id: str, now_ms: int) -> None:  # noqa: ARG002 - as the port says; nothing is told of it
+        """All targets of a parent are online: its children may start."""
+        self._ties.families.open_barrier(parent_id)
 
     def requeue(self, request_id: str, expires_at: int, parameters: Parameters, actor: str, now_ms: int) -> Operation:
         """FAILED or ABANDONED -> QUEUED, with its event. Raises Refusal as `enqueue` does, and for a parent."""
@@ -42,6 +49,7 @@ class Tending(Steps):
             raise Refusal(Code.INVALID_STATE_TRANSITION, "A routed request ended with its children: requeue those.")
         renewed = act(dead, Verdict(Action.REQUEUE, expires_at=expires_at), now_ms)
         self.check_room(renewed, parameters)
+        self._ties.renew(renewed)
         renewed.rank, renewed.urgency = 0, self.urgency(renewed)
         self.change_now(QUERIES["renew_operation"], (expires_at, renewed.urgency, request_id))
         self.change_now(_MOVE, moved_row(renewed))

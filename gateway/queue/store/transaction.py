@@ -49,22 +49,25 @@ class Transaction(Tending):
         operation: Operation,
         parameters: Parameters,
         *,
-        conflict_policy: ConflictPolicy = ConflictPolicy.QUEUE,  # noqa: ARG002 - judged with the conflicts
+        conflict_policy: ConflictPolicy = ConflictPolicy.QUEUE,
         children: Sequence[Operation] = (),
     ) -> Operation:
         """Store a QUEUED operation with its event, and its children; or return the one that this repeats.
 
-        What the operation is given here, its urgency and reach, is set in the very record.
+        What an operation is given here, as its urgency and reach, is set in the very record.
         """
         if operation.idempotency_key is not None:
             earlier = self._repeated(operation)
             if earlier is not None:
                 return earlier
+        if children or operation.depends_on or operation.conflict_key is not None:
+            self._ties.make(operation, children, conflict_policy)
+        told = {"children": [child.request_id for child in children]} if children else None
         for each in (operation, *children):
             each.urgency = self.urgency(each)
             if each.emergency:
                 each.reach = Reach.EMERGENCY
-            self.add(each, parameters)
+            self.add(each, parameters, told if each.routed else None)
         return operation
 
     def _repeated(self, operation: Operation) -> Operation | None:
@@ -114,7 +117,10 @@ class Transaction(Tending):
         if operation.sequence is None:
             self._number(operation)
         self._processing.add(operation)
-        return self.move(operation, Action.CLAIM, now_ms)
+        self.move(operation, Action.CLAIM, now_ms)
+        if operation.parent_id is not None:
+            self._ties.families.began(operation, now_ms)
+        return operation
 
     def _number(self, operation: Operation) -> None:
         """Give the numbers that stay with an operation for all of its tries."""
@@ -157,7 +163,10 @@ class Transaction(Tending):
         else:
             self._counters.processed(finished.target_component, now_ms)
             self._keep_counters(finished.target_component)
-        return self.move(finished, verdict.action, now_ms)
+        self.move(finished, verdict.action, now_ms)
+        if finished.parent_id is not None and finished.status is Status.QUEUED:
+            return self._ties.families.came_back(finished, now_ms)
+        return finished
 
     def confirming(self, request_id: str) -> None:
         """Note that a pairing may have taken effect from here on."""
@@ -172,7 +181,8 @@ class Transaction(Tending):
         """QUEUED -> FAILED (COMPONENT_OFFLINE) for what was to pass through to a component that went away."""
         found = self._execute(QUERIES["passing"], (component_id,)).fetchall()
         for (request_id,) in found:
-            self.reject(request_id, _WENT_AWAY, now_ms)
+            if self.live(request_id).status is Status.QUEUED:  # the end of one may have brought that of another
+                self.reject(request_id, _WENT_AWAY, now_ms)
         return len(found)
 
     def expire(self, now_ms: int, limit: int) -> list[Operation]:
