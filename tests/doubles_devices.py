@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
+from gateway.bus.exchange.budget import BusBudget
 from gateway.bus.exchange.executor import BusExecutor
 from gateway.bus.frames import load_codecs
 from gateway.bus.simulator.journal import Journal
@@ -158,6 +159,8 @@ _NAMES = {
     "PairState": "pair_state",
     "BootCount": "boot_count",
     "ParentPack": "parent_pack",
+    "FaultLevel": "fault",
+    "FaultActive": "fault",
 }
 
 
@@ -246,8 +249,16 @@ def command(command_type: str, target: str = "module-03", sequence: int = 42, **
 class Scene:
     """One pack and one module, simulated, on a bus in memory, and a gateway that speaks to them."""
 
-    def __init__(self, bus: MemoryBus, components: Sequence[Component], plans: Sequence[NodePlan]) -> None:
+    def __init__(
+        self,
+        bus: MemoryBus,
+        components: Sequence[Component],
+        plans: Sequence[NodePlan],
+        bitrate: int | None = None,
+        max_bus_load: float = 0.2,
+    ) -> None:
         self.bus = bus
+        self.bitrate, self.max_bus_load = bitrate, max_bus_load
         self.clock = LoopClock()
         self.journal = Journal(self.clock)
         self.registry = Registry(components)
@@ -263,7 +274,8 @@ class Scene:
         """Start a gateway that remembers nothing, in the place of the one before."""
         self.bus.wires = [wire for wire in self.bus.wires if wire.owner != "gateway"]
         self.gateway = self.bus.end(owner="gateway")
-        self.exchange = Exchange(self.gateway, self.clock)
+        self.budget = BusBudget(self.bitrate, lambda: self.max_bus_load, self.clock)
+        self.exchange = Exchange(self.gateway, self.clock, budget=self.budget)
         self.roster = ListeningRoster(self.gateway, self.registry, self.clock)
         self.executor = BusExecutor(
             registry=self.registry,
@@ -302,13 +314,15 @@ async def scene(
     key: bytes | None = None,
     pack_key: bytes | None = None,
     settle_s: float = 2.0,
+    bitrate: int | None = None,
+    max_bus_load: float = 0.2,
     **module: Any,
 ):
     """Set the scene, let heartbeats run for `settle_s`, and clear it away. `module`: changes to the module's plan."""
     pack = Component(**{**_fields(PACK), "key": pack_key})
     configured = Component(**{**_fields(MODULE), "key": key})
     plans = [plan_of(pack, wards=(Ward(MODULE_SERIAL, key),)), plan_of(configured, **module)]
-    it = Scene(bus or MemoryBus(), [pack, configured], plans)
+    it = Scene(bus or MemoryBus(), [pack, configured], plans, bitrate, max_bus_load)
     devices = asyncio.create_task(it.simulator.run())
     try:
         await asyncio.sleep(settle_s)

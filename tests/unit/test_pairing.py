@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.bus.exchange.protocol import DECLINED_PAIR_STATUS, PATIENCE, PairOp, PairStatus, Patience
+from gateway.bus.exchange.protocol import DECLINED_PAIR_STATUS, PATIENCE, CmdStatus, PairOp, PairStatus, Patience
 from gateway.bus.frames import load_codecs
 from gateway.bus.simulator.scenario import Do
 from gateway.bus.simulator.trouble import Override
 from gateway.errors import Code, Refusal
 from gateway.operation import Ending, RequestType
-from tests.doubles_devices import KEY, MODULE_SERIAL, MemoryBus, Scene, pairing, play, scene
+from tests.doubles_devices import KEY, MODULE_SERIAL, MemoryBus, Scene, command, pairing, play, scene
 
 BEATS = {"HB_PACK", "HB_MODULE"}
 
@@ -262,7 +262,60 @@ def test_a_device_that_cannot_prove_itself_is_refused_and_never_confirmed() -> N
             )
             outcome = await it.execute(pairing())
             assert (outcome.ending, outcome.device_status) == (Ending.REFUSED, PairStatus.MAC_WRONG)
-            assert requests(it) == ["DISCOVER 7", "BIND 7", "CHALLENGE 7", "ABORT 7"]
+            assert requests(it) == ["DISCOVER 7", "BIND 7", "CHALLENGE 7", "CHALLENGE 7", "ABORT 7"]
+
+    play(story())
+
+
+def test_a_proof_that_answers_an_earlier_attempt_is_no_wrong_proof() -> None:
+    async def story() -> None:
+        async with scene(key=KEY) as it:
+            it.simulator.do("module-03", Do.LATE_ANSWERS)
+            running = asyncio.create_task(it.execute(pairing()))
+            it.simulator.do("module-03", Do.NORMAL_ANSWERS)
+            while "CHALLENGE 7" not in requests(it):
+                await asyncio.sleep(0)
+            it.simulator.do("module-03", Do.LATE_ANSWERS)
+            running.cancel()  # its proof is on its way, and comes into the next attempt
+            await asyncio.wait([running])
+            await asyncio.sleep(2.99)
+            it.simulator.do("module-03", Do.NORMAL_ANSWERS)
+            outcome = await it.execute(pairing())
+            assert outcome.ending is Ending.DONE, outcome
+            assert [op for name, op, _ in steps(it) if (name, op) == ("PAIR_RSP", "CHALLENGE")] == ["CHALLENGE"] * 2
+            assert paired_once(it)
+
+    play(story())
+
+
+def test_a_pairing_that_waits_for_its_initiator_has_its_ten_seconds_afterwards() -> None:
+    async def story() -> None:
+        async with scene(key=KEY) as it:
+            it.simulator.do("pack-01", Override(0x01, CmdStatus.ACCEPTED, command=True))
+            began = it.clock.monotonic()
+            busy = asyncio.create_task(it.execute(command("identify", "pack-01", timeout_s=12.0)))
+            await asyncio.sleep(0)
+            outcome = await it.execute(pairing())
+            assert outcome.ending is Ending.DONE, outcome
+            assert it.clock.monotonic() - began >= 12
+            assert (await busy).ending is Ending.UNANSWERED
+
+    play(story())
+
+
+def test_a_pairing_cut_off_while_it_waits_for_its_initiator_leaves_it_to_others() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.simulator.do("pack-01", Override(0x01, CmdStatus.ACCEPTED, command=True))
+            busy = asyncio.create_task(it.execute(command("identify", "pack-01", timeout_s=3.0)))
+            await asyncio.sleep(0)
+            waiting = asyncio.create_task(it.execute(pairing()))
+            await asyncio.sleep(1)
+            waiting.cancel()
+            await asyncio.wait([waiting, busy])
+            it.simulator.do("pack-01", "clear")
+            assert (await it.execute(pairing())).ending is Ending.DONE
+            assert await it.executor.identify("pack-01") is not None
 
     play(story())
 

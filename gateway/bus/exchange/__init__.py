@@ -7,11 +7,12 @@ Any other is counted and dropped. A node has at most one transaction of a dialog
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from gateway.bus import e2e
+from gateway.bus.exchange.budget import BusBudget
 from gateway.bus.frames import Codec, load_codecs
 from gateway.bus.wire import Frame, Lane, Wire
 from gateway.clock import Clock
@@ -57,6 +58,7 @@ class Transaction:
     operations: frozenset[int]
     sequence: int
     answered: set[int] = field(default_factory=set)  # operations that an answer has come to
+    paid: int = 0  # answers that the bus's budget has been asked for and that have not come
     _inbox: "asyncio.Queue[Values]" = field(default_factory=lambda: asyncio.Queue(INBOX_LIMIT))
 
     def __enter__(self) -> Self:
@@ -94,11 +96,14 @@ class Transaction:
 
 
 class Exchange:
-    """The transaction table of one bus. Make it before the wire runs."""
+    """The transaction table of one bus. Make it before the wire runs. `budget` None: exchanges take what they need."""
 
-    def __init__(self, wire: Wire, clock: Clock, codecs: Mapping[str, Codec] | None = None) -> None:
+    def __init__(
+        self, wire: Wire, clock: Clock, codecs: Mapping[str, Codec] | None = None, budget: BusBudget | None = None
+    ) -> None:
         self.clock = clock
         self.counts = Counts()
+        self.budget = budget or BusBudget(None, lambda: 1.0, clock)
         self._wire = wire
         self._codecs = load_codecs() if codecs is None else codecs
         self._open: dict[tuple[int, Dialogue], Transaction] = {}
@@ -107,6 +112,19 @@ class Exchange:
         answers = [(self._codecs[dialogue.answer], dialogue) for dialogue in (PAIRING, COMMANDING)]
         self._answers = tuple((codec.filter, codec, dialogue) for codec, dialogue in answers)
         wire.listen(Lane.ANSWERS, [wanted for wanted, _, _ in self._answers], self._receive)
+
+    def stats(self) -> dict[str, Any]:
+        """Return {answers_dropped, exchange_load, budget_waits} for get_health.
+
+        `exchange_load`: the part of the bit rate that exchanges took lately, None where the bit rate is not known.
+        `budget_waits`: how many frames waited for the bus's budget.
+        """
+        load = self.budget.load()
+        return {
+            "answers_dropped": asdict(self.counts),
+            "exchange_load": None if load is None else round(load, 4),
+            "budget_waits": self.budget.waits,
+        }
 
     def ask(self, dialogue: Dialogue, node: int, operations: Sequence[int], sequence: int) -> Transaction:
         """Return a transaction for answers to any of `operations` under `sequence`; enter it before sending."""
@@ -146,15 +164,25 @@ class Exchange:
         transaction = self._open.get((node, dialogue))
         if transaction is None or not transaction.wants(operation, sequence):
             self._count_stray(dialogue, node, operation, sequence)
-        elif not transaction.deliver(operation, answer):
+            return
+        self._pay_for_answer(transaction)
+        if not transaction.deliver(operation, answer):
             self.counts.double += 1
 
     def _count_stray(self, dialogue: Dialogue, node: int, operation: int, sequence: int) -> None:
         for past in reversed(self._closed):
             if past.node == node and past.dialogue is dialogue and past.wants(operation, sequence):
+                self._pay_for_answer(past)
                 if operation in past.answered:
                     self.counts.double += 1
                 else:
                     self.counts.late += 1
                 return
         self.counts.foreign += 1
+
+    def _pay_for_answer(self, transaction: Transaction) -> None:
+        """Count an answer that was not paid for when its question left: one more than expected."""
+        if transaction.paid:
+            transaction.paid -= 1
+        else:
+            self.budget.spend(1)

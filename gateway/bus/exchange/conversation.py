@@ -1,12 +1,15 @@
 """What one attempt says to one node: questions with their tries, and the note of when the first frame left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.bus.exchange import COMMANDING, PAIRING, Exchange, Transaction, Values
+from gateway.bus.exchange.limit import TimeLimit
 from gateway.bus.exchange.protocol import (
     COMMAND_PATIENCE,
     PATIENCE,
+    CmdFlag,
     CmdStatus,
     ExchangeEnded,
     PairOp,
@@ -14,6 +17,7 @@ from gateway.bus.exchange.protocol import (
     Patience,
     ResultCode,
     refused_step,
+    too_late,
     unanswered,
 )
 from gateway.errors import LinkDown
@@ -22,22 +26,51 @@ from gateway.ports import Attempt
 _ANSWERED_BY: Final[Mapping[PairOp, frozenset[PairOp]]] = {
     PairOp.DISCOVER: frozenset({PairOp.DISCOVER, PairOp.SERIAL_HIGH}),
 }
-_GO_ON_WAITING: Final = frozenset({CmdStatus.ACCEPTED, CmdStatus.PENDING, CmdStatus.ARMED})
+_GO_ON_WAITING: Final = frozenset({CmdStatus.ACCEPTED, CmdStatus.PENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One CMD_REQ. `leave_by`: s, monotonic; later it must not be sent any more."""
+
+    opcode: int
+    sequence: int  # CmdSeq
+    words: tuple[int, int] = (0, 0)
+    flag: CmdFlag = CmdFlag.DO_IT
+    leave_by: float = float("inf")
+
+    def content(self) -> Values:
+        """Return the raw signals of the frame."""
+        arg0, arg1 = self.words
+        return {"CmdFlags": self.flag, "CmdSeq": self.sequence, "Opcode": self.opcode, "Arg0": arg0, "Arg1": arg1}
+
+    def is_answered_by(self, answer: Values) -> bool:
+        """Whether an answer is the last one. ARMED is, to who has armed; else it answers what was never asked."""
+        status = answer["CmdStatus"]
+        if status == CmdStatus.ARMED:
+            return self.flag is CmdFlag.ARM
+        pending = status == CmdStatus.REJECTED and answer["ResultCode"] == ResultCode.RESPONSE_PENDING
+        return status not in _GO_ON_WAITING and not pending
 
 
 class Conversation:
     """One attempt's way to one node. `attempt` None: a question of the gateway's own, such as the probe."""
 
-    def __init__(self, exchange: Exchange, node: int, attempt: Attempt | None = None) -> None:
+    def __init__(self, exchange: Exchange, node: int, limit: TimeLimit, attempt: Attempt | None = None) -> None:
         self.node = node
         self.clock = exchange.clock
         self._exchange = exchange
+        self._limit = limit
         self._attempt = attempt
 
-    async def step(self, operation: PairOp, txn_id: int, content: Values) -> Values:
+    async def step(
+        self, operation: PairOp, txn_id: int, content: Values, fits: Callable[[Values], bool] = lambda _: True
+    ) -> Values:
         """Ask one step of a pairing; return the signals of its answer (of DISCOVER: of both answers).
 
-        Raises ExchangeEnded where the node refuses or does not answer, LinkDown where the bus is away.
+        An answer that does not fit may belong to an earlier attempt under the same TxnId: a better one is waited and
+        asked for, and only then is it returned. Raises ExchangeEnded where the node refuses or does not answer,
+        LinkDown where the bus is away.
         """
         wanted = _ANSWERED_BY.get(operation, frozenset({operation}))
         request = {"PairOp": operation, "TxnId": txn_id, **content}
@@ -45,6 +78,7 @@ class Conversation:
         missing = set(wanted)
         with self._exchange.ask(PAIRING, self.node, tuple(wanted), txn_id) as transaction:
             for wait_s in PATIENCE[operation].waits_s():
+                await self._afford(transaction, len(wanted))
                 until = self.clock.monotonic() + wait_s
                 await self._send(transaction, request, until)
                 while (answer := await transaction.receive(until)) is not None:
@@ -52,43 +86,59 @@ class Conversation:
                         raise ExchangeEnded(refused_step(operation, answer["PairStatus"]))
                     heard.update(answer)
                     missing.discard(PairOp(answer["PairOp"]))
-                    if not missing:
+                    if not missing and fits(heard):
                         return heard
-        raise ExchangeEnded(unanswered(operation.name))
+        if missing:
+            raise ExchangeEnded(unanswered(operation.name))
+        return heard
 
     async def tell(self, operation: PairOp, txn_id: int, content: Values) -> None:
         """Say what is not answered (ABORT). Best effort: a bus that is away needs no telling."""
+        self._exchange.budget.spend(1)  # one frame that ends an exchange is not worth waiting for
         deadline = self.clock.monotonic() + PATIENCE[PairOp.DISCOVER].timeout_s
         try:
             await self._exchange.send(PAIRING, self.node, {"PairOp": operation, "TxnId": txn_id, **content}, deadline)
         except LinkDown:
             return
 
-    async def command(
-        self, opcode: int, sequence: int, words: tuple[int, int], deadline: float, patience: Patience = COMMAND_PATIENCE
-    ) -> Values | None:
-        """Give a command; return the signals of its final answer, None where none came by `deadline` (s, monotonic).
+    async def command(self, order: Order, patience: Patience = COMMAND_PATIENCE) -> Values | None:
+        """Give a command; return the signals of its final answer, None where none came within the limit.
 
         It is asked for again under the same CmdSeq, so that a node answers from its cache: when the first answer
-        does not come, and once more when it was accepted and the final answer seems lost.
+        does not come, and once more when it was accepted and the final answer seems lost. Raises ExchangeEnded where
+        it could not leave in time, LinkDown where the bus is away.
         """
-        request = {"CmdFlags": 0, "CmdSeq": sequence, "Opcode": opcode, "Arg0": words[0], "Arg1": words[1]}
-        with self._exchange.ask(COMMANDING, self.node, (opcode,), sequence) as transaction:
-            for wait_s in patience.waits_s():
-                now = self.clock.monotonic()
+        with self._exchange.ask(COMMANDING, self.node, (order.opcode,), order.sequence) as transaction:
+            for tries_left, wait_s in zip(reversed(range(patience.tries)), patience.waits_s(), strict=True):
+                await self._afford(transaction, 1)
+                now, deadline = self.clock.monotonic(), self._limit.deadline
                 if now >= deadline:
                     break
+                if now >= order.leave_by:
+                    raise ExchangeEnded(too_late("The command"))
                 until = min(now + wait_s, deadline)
-                await self._send(transaction, request, until)
+                await self._send(transaction, order.content(), min(until, order.leave_by))
                 while (answer := await transaction.receive(until)) is not None:
-                    if not _is_interim(answer):
+                    if order.is_answered_by(answer):
                         return answer
-                    until = max(until, deadline - patience.timeout_s)
+                    if patience.waits_on:
+                        until = max(until, deadline - patience.timeout_s if tries_left else deadline)
         return None
+
+    async def _afford(self, transaction: Transaction, answers: int) -> None:
+        """Pay for one request and its answers out of the bus's budget; an emergency does not wait for it."""
+        budget, frames = self._exchange.budget, 1 + answers
+        transaction.paid += answers
+        if self._attempt is not None and self._attempt.operation.emergency:
+            budget.spend(frames)
+        elif not budget.take(frames):
+            with self._limit.standing_still():
+                await budget.wait(frames)
 
     async def _send(self, transaction: Transaction, request: Values, until: float) -> None:
         attempt = self._attempt
-        first = attempt is not None and attempt.sent_at is None
+        # Arming does nothing: an attempt that got no further is one of which nothing has left.
+        first = attempt is not None and attempt.sent_at is None and request.get("CmdFlags") != CmdFlag.ARM
         if attempt is not None and first:
             attempt.sent_at = self.clock.monotonic()
         try:
@@ -98,9 +148,3 @@ class Conversation:
             if attempt is not None and first and self.clock.monotonic() < until:
                 attempt.sent_at = None
             raise
-
-
-def _is_interim(answer: Values) -> bool:
-    """Whether a final answer is still to come. ARMED answers a question that was never asked."""
-    rejected = answer["CmdStatus"] == CmdStatus.REJECTED
-    return answer["CmdStatus"] in _GO_ON_WAITING or (rejected and answer["ResultCode"] == ResultCode.RESPONSE_PENDING)

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.bus.exchange.conversation import Conversation
-from gateway.bus.exchange.pairing import ask_serial
+from gateway.bus.exchange.conversation import Conversation, Order
+from gateway.bus.exchange.limit import TimeLimit
+from gateway.bus.exchange.pairing import ask_serial, given
 from gateway.bus.exchange.protocol import (
-    COMMAND_PATIENCE,
+    ASKED_ONCE,
+    EXECUTED_ONCE,
+    TOKEN_LIFE_S,
+    TOKEN_MASK,
+    CmdFlag,
     CmdStatus,
     PairOp,
-    Patience,
     refused_command,
     unanswered,
 )
@@ -22,25 +26,40 @@ from gateway.ports import Sighting
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The target of one attempt at a command. `sequence`: its CmdSeq or TxnId. `deadline`: s, monotonic."""
+    """The target of one attempt at a command, and the time it has.
+
+    `sequence`: the CmdSeq or TxnId of the attempt; `second_sequence`: the CmdSeq of what executes after arming.
+    """
 
     component: Component
     conversation: Conversation
     sequence: int
-    deadline: float
+    second_sequence: int | None
+    limit: TimeLimit
     sighting: Callable[[], Sighting]
 
     async def command(self, opcode: int, words: tuple[int, int]) -> Outcome:
         """Give a command and wait for its final answer. Raises LinkDown."""
-        answer = await self.conversation.command(opcode, self.sequence, words, self.deadline)
-        return unanswered("The command") if answer is None else _read(answer)
+        return _read(await self.conversation.command(Order(opcode, self.sequence, words)))
 
     async def command_once(self, opcode: int, words: tuple[int, int]) -> Outcome:
         """Give a command a single time, and wait no longer than for a first answer. Raises LinkDown."""
-        once = Patience(COMMAND_PATIENCE.timeout_s, tries=1)
-        deadline = min(self.deadline, self.conversation.clock.monotonic() + once.timeout_s)
-        answer = await self.conversation.command(opcode, self.sequence, words, deadline, once)
-        return unanswered("The command") if answer is None else _read(answer)
+        return _read(await self.conversation.command(Order(opcode, self.sequence, words), ASKED_ONCE))
+
+    async def arm_and_execute(self, opcode: int, words: tuple[int, int]) -> Outcome:
+        """Have the device arm a command, then execute it a single time with the token it gave.
+
+        Nothing is carried out before EXECUTE leaves, which it does within the token's life or not at all. Raises
+        ExchangeEnded, LinkDown.
+        """
+        second_sequence = given(self.second_sequence)
+        armed = await self.conversation.command(Order(opcode, self.sequence, words, CmdFlag.ARM))
+        if armed is None or armed["CmdStatus"] != CmdStatus.ARMED:
+            return _read(armed, "Arming")
+        leave_by = self.conversation.clock.monotonic() + TOKEN_LIFE_S
+        token = armed["ResultData"] & TOKEN_MASK
+        execute = Order(opcode, second_sequence, (token, 0), CmdFlag.EXECUTE, leave_by)
+        return _read(await self.conversation.command(execute, EXECUTED_ONCE))
 
     async def pairing_step(self, operation: PairOp, content: Mapping[str, int]) -> None:
         """Ask one step of the pairing protocol. Raises ExchangeEnded where it is refused or unanswered, LinkDown."""
@@ -54,11 +73,13 @@ class Device:
     async def until_told(self, told: Callable[[Mapping[str, int]], bool]) -> bool:
         """Wait until its heartbeats tell something, at most until the deadline. `told` judges the vitals."""
         clock = self.conversation.clock
-        limit_s = self.deadline - clock.monotonic()
+        limit_s = self.limit.deadline - clock.monotonic()
         return await until_told(self.sighting, lambda sighting: told(sighting.vitals), limit_s, clock)
 
 
-def _read(answer: Mapping[str, int]) -> Outcome:
+def _read(answer: Mapping[str, int] | None, what: str = "The command") -> Outcome:
+    if answer is None:
+        return unanswered(what)
     status, result_code = answer["CmdStatus"], answer["ResultCode"]
     if status == CmdStatus.DONE:
         return Outcome(Ending.DONE, result={"result_code": result_code, "data": answer["ResultData"]})

@@ -10,11 +10,12 @@ from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
 from gateway.bus.exchange.conversation import Conversation
 from gateway.bus.exchange.device import Device
-from gateway.bus.exchange.pairing import Pairing, ask_serial
-from gateway.bus.exchange.protocol import PAIRING_LIMIT_S, SEQUENCES, ExchangeEnded, unanswered
+from gateway.bus.exchange.limit import TimeLimit
+from gateway.bus.exchange.pairing import Pairing, ask_serial, given
+from gateway.bus.exchange.protocol import PAIRING_LIMIT_S, SEQUENCES, ExchangeEnded
 from gateway.clock import Clock
 from gateway.component import Component, Registry
-from gateway.errors import Code, LinkDown, MisuseError, Refusal
+from gateway.errors import Code, LinkDown, Refusal
 from gateway.operation import Ending, Kind, Outcome
 from gateway.ports import Attempt, Roster
 
@@ -51,7 +52,7 @@ class BusExecutor:
         self._probe_txn_id = (self._probe_txn_id + 1) % SEQUENCES
         txn_id = self._probe_txn_id
         try:
-            async with self._talk(component) as conversation:
+            async with self._talk(component, TimeLimit(self._clock)) as conversation:
                 return await ask_serial(conversation, txn_id)
         except (ExchangeEnded, LinkDown):
             return None
@@ -74,38 +75,35 @@ class BusExecutor:
     async def _pair(self, attempt: Attempt) -> Outcome:
         operation = attempt.operation
         initiator = self._component(operation.initiator_component)
+        limit = TimeLimit(self._clock, PAIRING_LIMIT_S)
         pairing = Pairing(
             attempt=attempt,
             target=self._component(operation.target_component),
             initiator=initiator,
             carrier=self._component(operation.carrier),
-            talk=self._talk,
+            talk=lambda component, attempt: self._talk(component, limit, attempt),
             roster=self._roster,
             clock=self._clock,
             rng=self._rng,
         )
         if not self._roster.sighting(initiator.component_id).ready:
             return Outcome(Ending.NOT_STARTED, code=Code.INITIATOR_OFFLINE, waits_for=initiator.component_id)
-        try:
-            async with asyncio.timeout(PAIRING_LIMIT_S) as limit:
-                return await pairing.run()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return unanswered("The pairing as a whole")
+        async with limit.enforced("The pairing as a whole"):
+            return await pairing.run()
 
     async def _command(self, attempt: Attempt) -> Outcome:
         operation = attempt.operation
         target = self._component(operation.target_component)
         command, arguments = self._commands.parse(operation.command_type or "", operation.arguments)
-        if operation.sequence is None:
-            raise MisuseError("an operation is carried out only with the sequence number of its claim")
-        async with self._talk(target, attempt) as conversation:
+        sequence = given(operation.sequence)
+        limit = TimeLimit(self._clock, operation.timeout_s or command.spec.timeout_s)
+        async with self._talk(target, limit, attempt) as conversation:
             device = Device(
                 component=target,
                 conversation=conversation,
-                sequence=operation.sequence,
-                deadline=self._clock.monotonic() + (operation.timeout_s or command.spec.timeout_s),
+                sequence=sequence,
+                second_sequence=operation.partner_sequence,
+                limit=limit,
                 sighting=lambda: self._roster.sighting(target.component_id),
             )
             return await command.carry_out(device, arguments)
@@ -117,8 +115,14 @@ class BusExecutor:
         return component
 
     @asynccontextmanager
-    async def _talk(self, component: Component, attempt: Attempt | None = None) -> AsyncIterator[Conversation]:
+    async def _talk(
+        self, component: Component, limit: TimeLimit, attempt: Attempt | None = None
+    ) -> AsyncIterator[Conversation]:
         """Have the component's node to ourselves. Never two nodes at a time, so nobody waits in a ring."""
         lock = self._locks.setdefault((component.bus, component.node), asyncio.Lock())
-        async with lock:
-            yield Conversation(self._exchanges[component.bus], component.node, attempt)
+        with limit.standing_still():
+            await lock.acquire()
+        try:
+            yield Conversation(self._exchanges[component.bus], component.node, limit, attempt)
+        finally:
+            lock.release()

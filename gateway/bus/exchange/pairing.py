@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.bus.exchange import proof
+from gateway.bus.exchange import Values, proof
 from gateway.bus.exchange.conversation import Conversation
 from gateway.bus.exchange.protocol import (
     ABORT_REFUSED,
@@ -124,8 +124,13 @@ class Handshake:
     async def _prove(self, key: bytes, serial: int) -> int:
         """Let the device prove that it holds `key`; return the proof that we do."""
         challenge = self.rng.getrandbits(32)
-        answer = await self._ask(PairOp.CHALLENGE, KeySlot=KEY_SLOT, Challenge=challenge)
-        if answer["DeviceMac"] != proof.device_mac(key, serial, challenge, self.txn_id):
+        expected = proof.device_mac(key, serial, challenge, self.txn_id)
+        content = {"KeySlot": KEY_SLOT, "Challenge": challenge}
+
+        def is_proof(answer: Values) -> bool:
+            return answer["DeviceMac"] == expected
+
+        if not is_proof(await self.conversation.step(PairOp.CHALLENGE, self.txn_id, content, is_proof)):
             raise ExchangeEnded(refused_step(PairOp.CHALLENGE, PairStatus.MAC_WRONG))
         return proof.gateway_mac(key, serial, challenge, self.txn_id)
 
@@ -160,13 +165,13 @@ class Pairing:
         if self.carrier is not self.target:
             serial = ward = _known(serial or self.target.serial)
         async with self.talk(self.carrier, self.attempt) as conversation:
-            txn_id = _given(self.attempt.operation.sequence)
+            txn_id = given(self.attempt.operation.sequence)
             handshake = Handshake(conversation, txn_id, self.initiator.node, serial, self.target.key, self.rng, ward)
             return await handshake.run(self.attempt.confirming)
 
     async def _pair_initiator(self) -> None:
         async with self.talk(self.initiator, self.attempt) as conversation:
-            txn_id = _given(self.attempt.operation.partner_sequence)
+            txn_id = given(self.attempt.operation.partner_sequence)
             initiator = self.initiator
             handshake = Handshake(conversation, txn_id, self.target.node, initiator.serial, initiator.key, self.rng)
             try:
@@ -208,7 +213,8 @@ def _known(serial: int | None) -> int:
     return serial
 
 
-def _given(sequence: int | None) -> int:
+def given(sequence: int | None) -> int:
+    """Return a sequence number of an operation. Raises MisuseError where its claim gave it none."""
     if sequence is None:
         raise MisuseError("an operation is carried out only with the sequence number of its claim")
     return sequence

@@ -53,6 +53,16 @@ class CmdStatus(IntEnum):
     ARMED = 5
 
 
+class CmdFlag(IntEnum):
+    """How a command is meant; the gateway gives the first three."""
+
+    DO_IT = 0
+    ARM = 1
+    EXECUTE = 2
+    NO_REPLY = 4
+    DRY_RUN = 8
+
+
 class ResultCode(IntEnum):
     """Why a node rejects a command: the negative response values of UDS (ISO 14229-1) that our nodes use."""
 
@@ -99,6 +109,8 @@ AUTHENTICATED: Final = 1  # ConfirmFlags, bit 0
 ABORT_REFUSED: Final = 1  # AbortReason: a step was refused
 LOW_WORD: Final = 0xFFFF_FFFF
 SEQUENCES: Final = 256  # TxnId and CmdSeq are one byte
+TOKEN_MASK: Final = 0xFFFF  # of ResultData: what a node gives that was armed
+TOKEN_LIFE_S: Final = 2.0  # so long after it was given a token executes
 
 
 # What the numbers mean for an operation -----------------------------------------------------------------------------
@@ -121,11 +133,15 @@ DECLINED_RESULT_CODE: Final = frozenset(  # likewise, of a command
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an answer is waited for, how often it is asked for, and the pause before the second try (doubling)."""
+    """How long an answer is waited for, how often it is asked for, and the pause before the second try (doubling).
+
+    `waits_on`: a promise of a later answer (accepted, pending) is believed.
+    """
 
     timeout_s: float
     tries: int
     backoff_s: float = 0.0
+    waits_on: bool = True
 
     def waits_s(self) -> tuple[float, ...]:
         """Return how long to listen after each try. An answer that comes during a pause counts, too."""
@@ -141,6 +157,8 @@ PATIENCE: Final[Mapping[PairOp, Patience]] = {
     PairOp.UNPAIR: Patience(0.3, 3),
 }
 COMMAND_PATIENCE: Final = Patience(0.5, 3)  # to the first answer; the final one has the command's own time
+ASKED_ONCE: Final = Patience(0.5, tries=1, waits_on=False)  # of a command that must not be sent twice
+EXECUTED_ONCE: Final = Patience(float("inf"), tries=1)  # likewise, and its answer is worth the command's whole time
 PAIRING_LIMIT_S: Final = 10.0
 
 
@@ -169,6 +187,12 @@ def refused_command(result_code: int) -> Outcome:
 def unanswered(what: str) -> Outcome:
     """Return the outcome of an exchange in which `what` got no answer in time."""
     return Outcome(Ending.UNANSWERED, code=Code.EXCHANGE_TIMEOUT, message=f"{what} got no answer in time.")
+
+
+def too_late(what: str) -> Outcome:
+    """Return the outcome of an exchange whose decisive frame found no room on the bus in time, and never left."""
+    message = f"{what} could not be sent in time; nothing was carried out."
+    return Outcome(Ending.REFUSED, code=Code.EXCHANGE_TIMEOUT, message=message)
 
 
 def _spelt(numbers: type[IntEnum], value: int) -> str:
