@@ -28,6 +28,7 @@ _PHRASES: Final[Mapping[str, str]] = {  # by the type of pydantic's error
     "list_type": "must be a list",
     "literal_error": "must be one of {expected}",
     "model_type": "must be a map",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "path_type": "must be a path",
     "string_too_long": "must have at most {max_length} characters",
     "string_type": "must be text",

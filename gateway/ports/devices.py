@@ -13,7 +13,8 @@ class CommandSpec:
     """What the queue must know of a command type. `timeout_s`: to the final answer.
 
     `survives_boot`: a restart of the device belongs to it (reset) and does not interrupt it. `arms`: it is done in two
-    exchanges, arm and execute. `wakes`: it reaches a component that sleeps.
+    exchanges, arm and execute. `wakes`: it reaches a component that sleeps. `mends`: it is for components that have a
+    fault, so that one is no obstacle to it.
     """
 
     name: str
@@ -22,6 +23,7 @@ class CommandSpec:
     survives_boot: bool = False
     arms: bool = False
     wakes: bool = False
+    mends: bool = False
 
     @property
     def guard(self) -> Guard:
@@ -52,9 +54,11 @@ class Commands(Protocol):
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at an operation. The executor sets `sent_at` (s, monotonic) just before the first frame leaves.
+    """One try at an operation.
 
-    `confirming` must be awaited before the frame that may make a pairing effective: it returns after the commit.
+    The executor sets `sent_at` (s, monotonic) just before the first frame leaves that may have an effect: arming has
+    none. `confirming` must be awaited before the frame that may make a pairing effective: it
+    returns after the commit.
     """
 
     operation: Operation

@@ -10,15 +10,25 @@ import pytest
 
 from gateway.bus import commands
 from gateway.bus.commands import Catalogue
+from gateway.bus.commands.base import ArmedCommand
 from gateway.bus.exchange.protocol import CmdStatus, PairOp, PairStatus, ResultCode
 from gateway.bus.simulator import commands as device_commands
 from gateway.bus.simulator.commands import answer
 from gateway.bus.simulator.trouble import Override
+from gateway.component import ComponentKind
 from gateway.errors import Code, MisuseError, Refusal
 from gateway.operation import Ending, Outcome
 from tests.doubles_devices import MODULE_SERIAL, Scene, command, pairing, play, scene
 
 SHIPPED = {
+    "set_limits": "energy",
+    "balancing": "energy",
+    "precharge": "safety",
+    "contactor_close": "safety",
+    "clear_fault": "safety",
+    "boot_loader": "safety",
+    "contactor_open": "safe_direction",
+    "emergency_open": "safe_direction",
     "identify": "harmless",
     "read_parameter": "harmless",
     "firmware_id": "harmless",
@@ -29,6 +39,8 @@ SHIPPED = {
     "wake": "service",
     "unpair": "service",
 }
+TTL_S = {"harmless": 86_400, "service": 3_600, "energy": 300, "safety": 5, "safe_direction": 60}
+CONTACTORS = {"precharge", "contactor_close", "contactor_open", "emergency_open"}
 
 
 def asked(it: Scene) -> list[dict[str, int]]:
@@ -44,10 +56,22 @@ def test_the_catalogue_has_every_shipped_type_with_its_class_and_longest_wait() 
     for name, safety_class in SHIPPED.items():
         spec = catalogue.spec(name)
         assert spec is not None
-        assert spec.ttl_s == (86_400 if safety_class == "harmless" else 3_600)
-        assert spec.survives_boot == (name == "reset")
-        assert catalogue.capable(name, "PACK")
-        assert catalogue.capable(name, "MODULE")
+        assert spec.guard.ttl_s == TTL_S[safety_class]
+        assert spec.survives_boot == (name in {"reset", "boot_loader"})
+        assert spec.wakes == (name == "wake")
+        assert spec.mends == (name == "clear_fault")
+    assert {command.spec.name for command in catalogue if isinstance(command, ArmedCommand)} == {
+        name for name, safety_class in SHIPPED.items() if safety_class == "safety"
+    }
+    assert all(command.spec.arms == isinstance(command, ArmedCommand) for command in catalogue)
+
+
+def test_each_kind_takes_what_it_has_the_parts_for() -> None:
+    takers = {name: {kind for kind in ComponentKind if Catalogue().capable(name, kind)} for name in SHIPPED}
+    everybody = set(ComponentKind)
+    special = {name: {ComponentKind.PACK, ComponentKind.OTHER} for name in (*CONTACTORS, "set_limits")}
+    special["balancing"] = {ComponentKind.PACK, ComponentKind.MODULE}
+    assert takers == {name: special.get(name, everybody) for name in SHIPPED}
 
 
 def test_an_unknown_type_is_nobodys() -> None:
@@ -70,6 +94,8 @@ def test_an_unknown_type_is_nobodys() -> None:
         ("sleep", {"seconds": 65_534}, {"seconds": 65_534}),
         ("unpair", {}, {"reason": 0}),
         ("wake", {}, {}),
+        ("set_limits", {"charge_a": 0, "discharge_a": 6553.5}, {"charge_a": 0.0, "discharge_a": 6553.5}),
+        ("balancing", {"on": True}, {"on": True, "threshold_mv": 0}),
     ],
 )
 def test_arguments_come_back_with_their_defaults(
@@ -94,6 +120,16 @@ def test_arguments_come_back_with_their_defaults(
         ("sleep", {"seconds": 65_535}, "seconds"),
         ("unpair", {"reason": 256}, "reason"),
         ("reset", {"now": True}, "now"),
+        ("set_limits", {"charge_a": 1.0}, "discharge_a"),
+        ("set_limits", {"charge_a": -0.1, "discharge_a": 0.0}, "charge_a"),
+        ("set_limits", {"charge_a": 0.0, "discharge_a": 6553.6}, "discharge_a"),
+        ("set_limits", {"charge_a": 0.05, "discharge_a": 0.0}, "charge_a"),
+        ("set_limits", {"charge_a": float("nan"), "discharge_a": 0.0}, "charge_a"),
+        ("set_limits", {"charge_a": float("inf"), "discharge_a": 0.0}, "charge_a"),
+        ("set_limits", {"charge_a": True, "discharge_a": 0.0}, "charge_a"),
+        ("balancing", {}, "on"),
+        ("balancing", {"on": 1}, "on"),
+        ("balancing", {"on": True, "threshold_mv": 65_536}, "threshold_mv"),
     ],
 )
 def test_a_wrong_argument_is_refused_and_its_field_named(command_type: str, given: dict[str, Any], field: str) -> None:
@@ -106,11 +142,20 @@ def test_a_wrong_argument_is_refused_and_its_field_named(command_type: str, give
 
 
 NEW_TYPE = """
-from gateway.bus.commands.base import NoArguments, OpcodeCommand, harmless
+from gateway.bus.commands.base import Arguments, OpcodeCommand, Word
+from gateway.guards import SafetyClass
+from gateway.ports import CommandSpec
 
-class SelfTest(OpcodeCommand[NoArguments]):
-    spec = harmless("self_test")
+class Scope(Arguments):
+    depth: Word = 3
+
+class SelfTest(OpcodeCommand[Scope]):
+    spec = CommandSpec("self_test", SafetyClass.HARMLESS)
+    arguments = Scope
     opcode = 0x55
+
+    def words(self, arguments):
+        return arguments.depth, 0
 """
 
 
@@ -121,10 +166,13 @@ def test_adding_a_type_is_adding_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 
     async def story() -> None:
         async with scene() as it:
-            outcome = await it.execute(command("self_test"))
+            assert it.catalogue.validate("self_test", {}) == {"depth": 3}
+            with pytest.raises(Refusal):
+                it.catalogue.validate("self_test", {"depth": -1})
+            outcome = await it.execute(command("self_test", arguments={"depth": 9}))
             assert outcome.ending is Ending.DONE
             (deed,) = it.journal.deeds(kind="COMMAND")
-            assert deed.opcode == 0x55
+            assert (deed.opcode, deed.arg0) == (0x55, 9)
 
     try:
         play(story())
@@ -156,6 +204,8 @@ def test_two_types_of_one_name_are_a_bug(tmp_path: Path, monkeypatch: pytest.Mon
         ("wake", {}, 0x07, (0, 0), 0),
         ("firmware_id", {}, 0x08, (0, 0), 0x01_0203),
         ("clear_events", {}, 0x09, (0, 0), 0),
+        ("balancing", {"on": True, "threshold_mv": 15}, 0x10, (1, 15), 0),
+        ("balancing", {"on": False}, 0x10, (0, 0), 0),
     ],
 )
 def test_a_command_is_one_request_and_its_answer(
@@ -309,16 +359,30 @@ def test_an_interim_answer_is_waited_on_for_the_commands_time(status: CmdStatus)
     play(story())
 
 
+def test_a_promise_that_comes_with_the_last_try_is_believed_to_the_end() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            lost = iter(range(20))
+            it.bus.loses = lambda can_id, _: can_id & 0xFF0000 == 0xEF0000 and next(lost) < 2
+            it.simulator.do("module-03", Override(1, CmdStatus.ACCEPTED, command=True))
+            began = it.clock.monotonic()
+            assert (await it.execute(command("identify", timeout_s=4.0))).ending is Ending.UNANSWERED
+            assert it.clock.monotonic() - began == pytest.approx(4.0, abs=0.01)
+            assert len(asked(it)) == 3
+
+    play(story())
+
+
 def test_a_busy_device_declines_another_command_and_says_pending_to_the_same() -> None:
     async def story() -> None:
         async with scene() as it:
             module = it.simulator.nodes["module-03"]
-            request = {"CmdSeq": 1, "Opcode": 9, "Arg0": 0, "Arg1": 0}
+            request = {"CmdFlags": 0, "CmdSeq": 1, "Opcode": 9, "Arg0": 0, "Arg1": 0}
             side = module._commands
             assert side.answer(request, 0.0) == answer(1, 9, CmdStatus.ACCEPTED)
-            assert side.answer(request, 0.01)["CmdStatus"] == CmdStatus.PENDING
+            assert side.answer(request, 0.01) == answer(1, 9, CmdStatus.PENDING, ResultCode.RESPONSE_PENDING)
             other = side.answer({**request, "CmdSeq": 2}, 0.01)
-            assert (other["CmdStatus"], other["ResultCode"]) == (CmdStatus.REJECTED, ResultCode.BUSY_REPEAT)
+            assert other == answer(2, 9, CmdStatus.REJECTED, ResultCode.BUSY_REPEAT)
 
     play(story())
 
@@ -452,8 +516,7 @@ def test_a_refused_reset_is_not_waited_for() -> None:
 def test_a_pack_under_load_is_not_reset(contactor: int, allowed: bool) -> None:
     async def story() -> None:
         async with scene() as it:
-            pack = it.simulator.nodes["pack-01"]
-            pack.plan = replace(pack.plan, contactor=contactor)
+            it.simulator.nodes["pack-01"].condition.contactor = contactor
             await asyncio.sleep(2)
             it.bus.carried.clear()
             outcome = await it.execute(command("reset", "pack-01"))
@@ -472,6 +535,22 @@ def test_a_device_whose_boots_cannot_be_seen_is_not_reset() -> None:
             it.roster._heard.clear()
             outcome = await it.execute(command("reset"))
             assert (outcome.ending, outcome.code) == (Ending.REFUSED, Code.PRECONDITION_FAILED)
+
+    play(story())
+
+
+def test_a_sleeping_device_that_sends_no_heartbeats_is_woken() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.simulator.do("module-03", "sleep")
+            await asyncio.sleep(10)
+            assert not it.roster.sighting("module-03").ready
+            assert (await it.execute(command("identify", sequence=1))).ending is Ending.UNANSWERED
+            lost = iter(range(10))  # the frame that wakes a transceiver is often lost on it
+            it.bus.loses = lambda can_id, _: can_id & 0xFF0000 == 0xEF0000 and next(lost) == 0
+            assert (await it.execute(command("wake", sequence=2))).ending is Ending.DONE
+            await asyncio.sleep(1.5)
+            assert it.roster.sighting("module-03").ready
 
     play(story())
 

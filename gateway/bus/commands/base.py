@@ -1,6 +1,6 @@
 """What a command type is: a name with its class, a model of its arguments, and how a device is told."""
 
-from typing import Annotated, ClassVar, Generic, TypeVar
+from typing import Annotated, ClassVar, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +37,9 @@ class Command(Generic[A]):
         raise NotImplementedError
 
 
+SWITCHES: Final = frozenset({ComponentKind.PACK, ComponentKind.OTHER})  # kinds that have contactors
+
+
 class OpcodeCommand(Command[A]):
     """A command that is one CMD_REQ with two words, done when the device says so."""
 
@@ -49,3 +52,11 @@ class OpcodeCommand(Command[A]):
     async def carry_out(self, device: Device, arguments: A) -> Outcome:
         """Give the command and wait for its final answer."""
         return await device.command(self.opcode, self.words(arguments))
+
+
+class ArmedCommand(OpcodeCommand[A]):
+    """A command of two exchanges: the device arms it and gives a token; the token executes it, once and soon."""
+
+    async def carry_out(self, device: Device, arguments: A) -> Outcome:
+        """Arm, then execute."""
+        return await device.arm_and_execute(self.opcode, self.words(arguments))

@@ -8,10 +8,11 @@ from itertools import count
 from typing import Final
 
 from gateway.bus import e2e
-from gateway.bus.exchange.protocol import PairState
+from gateway.bus.exchange.protocol import Contactor, PairState
 from gateway.bus.frames import Codec
 from gateway.bus.simulator import commands
 from gateway.bus.simulator.commands import CommandSide
+from gateway.bus.simulator.condition import Condition
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.pairing import NO_PARTNER, PairingSide
 from gateway.bus.simulator.plan import NodePlan
@@ -28,15 +29,10 @@ OUTBOX_LIMIT: Final = 64  # answers that wait to be sent; more are not given
 GOODBYES: Final = 2  # heartbeats that declare a sleep before it begins
 UNTIL_WOKEN: Final = 0xFFFF
 CONSTANT: Final[Mapping[str, Mapping[str, int]]] = {  # raw: 80 %, 384.2 V; 3.6 V, 3.63 V, 25 °C
-    "HB_PACK": {"SoC": 160, "PackVoltage": 3842, "FaultLevel": 0, "ModulesOnline": 0},
-    "HB_MODULE": {
-        "CellVoltageMin": 2400,
-        "CellVoltageMax": 2420,
-        "TemperatureMax": 65,
-        "Balancing": 0,
-        "FaultActive": 0,
-    },
+    "HB_PACK": {"SoC": 160, "PackVoltage": 3842, "ModulesOnline": 0},
+    "HB_MODULE": {"CellVoltageMin": 2400, "CellVoltageMax": 2420, "TemperatureMax": 65},
 }
+FAULT_LEVEL: Final = 2  # of a pack that has one
 
 
 class State(IntEnum):
@@ -45,14 +41,23 @@ class State(IntEnum):
     UNPAIRED = 1
     PAIRING = 2
     STANDBY = 3
+    PRE_CHARGE = 4
+    ACTIVE = 5
+    BALANCING = 7
     GOING_TO_SLEEP = 8
+    FAULT = 9
     LOCKED = 10
+    UPDATE = 11
 
 
 _AWAKE_STATE: Final = {
     PairState.UNPAIRED: State.UNPAIRED,
     PairState.PENDING: State.PAIRING,
     PairState.PAIRED: State.STANDBY,
+}
+_STATE_OF_CONTACTOR: Final[Mapping[int, State]] = {
+    Contactor.PRE_CHARGE: State.PRE_CHARGE,
+    Contactor.CLOSED: State.ACTIVE,
 }
 
 
@@ -73,12 +78,15 @@ class Node:
         self._asleep_until: float | None = None  # s; inf: until woken
         self._goodbyes = 0  # heartbeats still to be sent before it sleeps
         self._boot_at: float | None = None  # a boot that was asked for
+        self._into_loader = False  # which it is to end in
         self._born()
-        self._boot(now, wait_s=0.0)
+        self._start(now, wait_s=0.0)
 
     def _born(self) -> None:
+        self.condition = Condition(self.plan.contactor)
         self._pairing = PairingSide(self.plan, self._journal)
-        self._commands = CommandSide(self.plan, self._journal, self._take_effect)
+        objects = self.condition.objects_to
+        self._commands = CommandSide(self.plan, self._journal, self._take_effect, objects)
 
     # What happens to it ---------------------------------------------------------------------------------------------
 
@@ -107,8 +115,22 @@ class Node:
         self._goodbyes = GOODBYES
         self._asleep_until = float("inf") if seconds == UNTIL_WOKEN else now + seconds
 
+    def break_down(self) -> None:
+        """Have a fault."""
+        self.condition.break_down()
+
+    def behave(self) -> None:
+        """Stop making trouble of any kind."""
+        self.trouble = Trouble()
+        self.condition.fault = False
+
     def _boot(self, now: float, wait_s: float) -> None:
+        self.condition.boot(into_loader=self._into_loader)
+        self._start(now, wait_s)
+
+    def _start(self, now: float, wait_s: float) -> None:
         self.boot_count += 1
+        self._into_loader = False
         self.silent = False
         self._asleep_until = self._boot_at = None
         self._outbox.clear()
@@ -145,13 +167,17 @@ class Node:
         override = self.trouble.instead_of(command=True, operation=request["Opcode"], sequence=request["CmdSeq"])
         self._say("CMD_RSP", "CmdSeq", self._commands.answer(request, now) if override is None else override, now)
 
-    def _take_effect(self, opcode: int, arg0: int, now: float) -> None:
-        if opcode == commands.RESET:
+    def _take_effect(self, opcode: int, words: commands.Words, now: float) -> None:
+        self.condition.take_effect(opcode, words, now)
+        if opcode in {commands.RESET, commands.BOOT_LOADER}:
             self._boot_at = now + BOOT_AFTER_ANSWER_S
+            self._into_loader = opcode == commands.BOOT_LOADER
         elif opcode == commands.SLEEP:
-            self.fall_asleep(now, arg0)
+            self.fall_asleep(now, words[0])
 
-    def _say(self, message: str, sequence: str, answer: commands.Answer, now: float) -> None:
+    def _say(self, message: str, sequence: str, answer: commands.Answer | None, now: float) -> None:
+        if answer is None:
+            return
         for delay_s, told in self.trouble.spoil(answer, sequence):
             if len(self._outbox) < OUTBOX_LIMIT:
                 heapq.heappush(self._outbox, (now + delay_s, next(self._order), message, told))
@@ -204,21 +230,39 @@ class Node:
         return period_s / BABBLING_TIMES if self.trouble.babbles else period_s
 
     def _vitals(self, now: float) -> commands.Answer:
-        pair_state = self._pairing.state(now)
-        state = State.LOCKED if self._pairing.locked else _AWAKE_STATE[pair_state]
-        if self._asleep_until is not None:
-            state = State.GOING_TO_SLEEP
+        pair_state, condition = self._pairing.state(now), self.condition
+        state = self._state(pair_state, now)
         vitals = {**CONSTANT[self._heartbeat.name], "PairState": int(pair_state)}
         if self.plan.kind is ComponentKind.PACK:
-            busy = self._commands.current is not None
             return vitals | {
                 "PackState": state,
-                "ContactorState": self.plan.contactor,
-                "CmdBusy": busy,
+                "ContactorState": condition.contactor,
+                "FaultLevel": FAULT_LEVEL if condition.fault else 0,
+                "CmdBusy": self._commands.current is not None,
                 "BootCount": self.boot_count & 0xFF,
             }
-        partner = NO_PARTNER if self._pairing.partner is None else self._pairing.partner
-        return vitals | {"ModuleState": state, "ParentPack": partner, "BootCount": self.boot_count & 0xF}
+        return vitals | {
+            "ModuleState": state,
+            "ParentPack": NO_PARTNER if self._pairing.partner is None else self._pairing.partner,
+            "Balancing": condition.is_balancing(now),
+            "FaultActive": condition.fault,
+            "BootCount": self.boot_count & 0xF,
+        }
+
+    def _state(self, pair_state: PairState, now: float) -> State:
+        condition = self.condition
+        if self._asleep_until is not None:
+            return State.GOING_TO_SLEEP
+        if condition.in_boot_loader:
+            return State.UPDATE
+        if self._pairing.locked:
+            return State.LOCKED
+        if condition.fault:
+            return State.FAULT
+        if pair_state is not PairState.PAIRED:
+            return _AWAKE_STATE[pair_state]
+        idle = State.BALANCING if condition.is_balancing(now) else State.STANDBY
+        return _STATE_OF_CONTACTOR.get(condition.contactor, idle)
 
     def _frame(self, codec: Codec, values: commands.Answer) -> tuple[int, bytes]:
         trouble, of_heartbeat = self.trouble, codec is self._heartbeat

@@ -9,7 +9,7 @@ from gateway.bus.frames import Codec, load_codecs
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.node import Node
 from gateway.bus.simulator.scenario import BusDo, Do, Scenario, Step
-from gateway.bus.simulator.trouble import Override, Trouble
+from gateway.bus.simulator.trouble import Override
 from gateway.bus.wire import Frame, Lane, Wire
 from gateway.clock import Clock
 from gateway.errors import LinkDown
@@ -133,10 +133,6 @@ class Simulator:
             return
 
 
-def _clear(node: Node, _now: float) -> None:
-    node.trouble = Trouble()
-
-
 def _setting(name: str) -> Callable[[Node, float], None]:
     def make(node: Node, _now: float) -> None:
         setattr(node.trouble, name, True)
@@ -158,5 +154,8 @@ _DEEDS: Final[Mapping[Do, Callable[[Node, float], None]]] = {
     Do.LATE_ANSWERS: _setting("late"),
     Do.DOUBLE_ANSWERS: _setting("double"),
     Do.WRONG_ANSWERS: _setting("wrong"),
-    Do.CLEAR: _clear,
+    Do.REFUSE_ANSWERS: _setting("refusing"),
+    Do.NORMAL_ANSWERS: lambda node, _: node.trouble.answer_well(),
+    Do.FAULT: lambda node, _: node.break_down(),
+    Do.CLEAR: lambda node, _: node.behave(),
 }

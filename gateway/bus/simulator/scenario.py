@@ -37,6 +37,9 @@ class Do(StrEnum):
     LATE_ANSWERS = "late_answers"
     DOUBLE_ANSWERS = "double_answers"
     WRONG_ANSWERS = "wrong_answers"
+    REFUSE_ANSWERS = "refuse_answers"
+    NORMAL_ANSWERS = "normal_answers"  # none of the four above, and no `answer`
+    FAULT = "fault"
     CLEAR = "clear"  # stop making trouble
 
 

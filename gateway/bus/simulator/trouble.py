@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.bus.exchange.protocol import CmdStatus, PairOp, PairStatus, ResultCode
 from gateway.bus.simulator import commands, pairing
 from gateway.bus.simulator.commands import Answer
 
@@ -37,7 +38,13 @@ class Trouble:
     late: bool = False
     double: bool = False
     wrong: bool = False  # answers another's question
+    refusing: bool = False  # everything but who it is, with "not now"
     overrides: dict[tuple[bool, int], tuple[Override, int | None]] = field(default_factory=dict)
+
+    def answer_well(self) -> None:
+        """Answer as it should again; what is wrong with its heartbeats stays."""
+        self.mute = self.late = self.double = self.wrong = self.refusing = False
+        self.overrides.clear()
 
     def override(self, override: Override) -> None:
         """Give this answer from now on, `override.times` times or until cleared."""
@@ -47,7 +54,7 @@ class Trouble:
         """Return the answer to give instead of doing what is asked, and count it."""
         override, left = self.overrides.get((command, operation), (None, None))
         if override is None:
-            return None
+            return self._refusal(command=command, operation=operation, sequence=sequence) if self.refusing else None
         if left is not None:
             self.overrides[command, operation] = override, left - 1
             if left <= 1:
@@ -55,6 +62,14 @@ class Trouble:
         if command:
             return commands.answer(sequence, operation, override.status, override.result_code)
         return pairing.refusal(operation, sequence, override.status)
+
+    @staticmethod
+    def _refusal(*, command: bool, operation: int, sequence: int) -> Answer | None:
+        if command:
+            return commands.answer(sequence, operation, CmdStatus.REJECTED, ResultCode.CONDITIONS_NOT_CORRECT)
+        if operation in {PairOp.DISCOVER, PairOp.ABORT}:
+            return None
+        return pairing.refusal(operation, sequence, PairStatus.CONDITIONS)
 
     def spoil(self, answer: Answer, sequence: str) -> list[tuple[float, Answer]]:
         """Return what is sent for `answer`, each with its delay in s. `sequence`: the signal that holds it."""
