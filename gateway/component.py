@@ -83,7 +83,13 @@ class Registry:
         return None if component_id is None else self._by_id[component_id]
 
     def add(self, component: Component) -> None:
-        """Put a component in its place, for one that had its id or its place before."""
+        """Put a component in its place, for whichever had its id or its place before."""
+        before = self._by_id.get(component.component_id)
+        if before is not None:
+            self._by_place.pop((before.bus, before.node), None)
+        there = self.at(component.bus, component.node)
+        if there is not None:
+            del self._by_id[there.component_id]
         self._by_id[component.component_id] = component
         self._by_place[component.bus, component.node] = component.component_id
 

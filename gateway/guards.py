@@ -52,6 +52,11 @@ class Guard:
     conflict_policy: ConflictPolicy = ConflictPolicy.QUEUE
     alarm: bool = False
 
+    @property
+    def most_s(self) -> float | None:
+        """How long a command of it may wait at most; None: as long as anything else."""
+        return self.ttl_s if self.ttl_is_limit else None
+
 
 GUARDS: Final[Mapping[SafetyClass, Guard]] = {
     SafetyClass.HARMLESS: Guard(ttl_s=24 * HOUR_S),

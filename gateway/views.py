@@ -4,7 +4,17 @@ from typing import Any
 
 from gateway.clock import rfc3339
 from gateway.component import Component
-from gateway.ports import ComponentRow, OfflineOperation, QueueStatus, Sighting
+from gateway.ports import (
+    AuditCheck,
+    AuditRow,
+    ComponentRow,
+    Figures,
+    OfflineOperation,
+    Page,
+    QueueStatus,
+    Sighting,
+    Spread,
+)
 
 
 def time_or_none(at_ms: int | None) -> str | None:
@@ -66,4 +76,55 @@ def offline_view(pending: OfflineOperation) -> dict[str, Any]:
         "expected_return": time_or_none(pending.expected_return),
         "offline_reason": pending.offline_reason,
         "accepts_proxy": pending.accepts_proxy,
+    }
+
+
+def page_view(page: Page) -> dict[str, Any]:
+    """Return a page of operations as every list tells it; without `next_cursor` it is the last."""
+    told: dict[str, Any] = {"requests": [operation.payload() for operation in page.operations]}
+    if page.next_cursor is not None:
+        told["next_cursor"] = page.next_cursor
+    return told
+
+
+def figures_view(figures: Figures) -> dict[str, Any]:
+    """Return what get_metrics tells of all operations, or of those that share a `key`."""
+    told = {
+        "count": figures.count,
+        "throughput_per_hour": figures.throughput_per_hour,
+        "wait_ms": _spread_view(figures.wait),
+        "processing_ms": _spread_view(figures.processing),
+        "retries": figures.retries,
+        "failure_rate": figures.failure_rate,
+    }
+    return told if figures.key is None else {"key": figures.key, **told}
+
+
+def _spread_view(spread: Spread) -> dict[str, float | None]:
+    return {"mean": spread.mean, "p50": spread.p50, "p95": spread.p95, "p99": spread.p99}
+
+
+def audit_view(row: AuditRow) -> dict[str, Any]:
+    """Return a row of the audit chain; hashes in hexadecimal."""
+    return {
+        "seq": row.seq,
+        "at": rfc3339(row.at),
+        "actor": row.entry.actor,
+        "transport": row.entry.transport,
+        "action": row.entry.action,
+        "subject": row.entry.subject,
+        "outcome": row.entry.outcome,
+        "code": row.entry.code,
+        "previous_hash": row.previous_hash.hex(),
+        "hash": row.hash.hex(),
+    }
+
+
+def audit_check_view(check: AuditCheck) -> dict[str, Any]:
+    """Return what a look at the whole audit chain found."""
+    return {
+        "entries": check.entries,
+        "last_seq": check.last_seq,
+        "first_broken": check.first_broken,
+        "head": check.head.hex(),
     }

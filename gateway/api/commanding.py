@@ -9,7 +9,7 @@ from gateway.api.desk import Answer, Asked, Desk, ok, wrong
 from gateway.api.queuing import content, enqueue, passes_through
 from gateway.api.targeting import addressees, may_queue, places
 from gateway.errors import Code, Refusal
-from gateway.operation import ConflictPolicy, Delivery, Kind, Operation, Priority, Strategy, urgency_of
+from gateway.operation import FIRST, ConflictPolicy, Delivery, Kind, Operation, Priority, Strategy
 from gateway.ports import CommandSpec
 from gateway.routing import Place, chosen, shares
 
@@ -102,15 +102,14 @@ class Order:
 
     def _operation(self, target: str, **more: Any) -> Operation:
         desk, asked, model, spec = self.desk, self.asked, self.model, self.spec
-        priority = Priority[model.priority]
         return Operation(
             request_id=desk.ids.new("cmd", asked.now_ms),
             kind=Kind.COMMAND,
             target_component=target,
             creator=asked.actor.name,
             created_at=asked.now_ms,
-            priority=priority,
-            urgency=urgency_of(priority, desk.mode, first=spec.guard.first),
+            priority=Priority[model.priority],
+            urgency=FIRST if spec.guard.first else 0,  # the store gives the others theirs, by its mode
             reach=spec.reach,
             arms=spec.arms,
             delivery=self.delivery,
@@ -127,18 +126,13 @@ def _order(desk: Desk, asked: Asked, model: ask.QueueCommand) -> Order:
 
     Raises Refusal UNKNOWN_COMMAND, NOT_ALLOWED, NOT_AUTHORIZED, INVALID_ARGUMENT, EXPIRY_OUT_OF_RANGE.
     """
-    spec = desk.commands.spec(model.command_type)
-    if spec is None:
-        raise Refusal(Code.UNKNOWN_COMMAND, f"There is no command type {model.command_type!r}.")
+    spec = permitted(desk, model.command_type)
     guard = spec.guard
-    if guard.listed and spec.name not in desk.safety_commands:
-        raise Refusal(Code.NOT_ALLOWED, f"queue.safety_commands does not name {spec.name}.")
     if guard.role is not None and may_queue(asked.actor) and not asked.actor.may(guard.role):
         raise Refusal(Code.NOT_AUTHORIZED, f"{spec.name} needs the role {guard.role}.")
     delivery = Delivery(model.delivery or guard.delivery)
     if guard.fixed_delivery and delivery is not guard.delivery:
         raise wrong("delivery", f"{spec.name} is {guard.delivery} and nothing else")
-    most_s = guard.ttl_s if guard.ttl_is_limit else None
     return Order(
         desk=desk,
         asked=asked,
@@ -146,8 +140,18 @@ def _order(desk: Desk, asked: Asked, model: ask.QueueCommand) -> Order:
         spec=spec,
         arguments=desk.commands.validate(spec.name, model.arguments),
         delivery=delivery,
-        expires_at=desk.expiry(asked.now_ms, model.ttl_s, usual_s=guard.ttl_s, most_s=most_s),
+        expires_at=desk.expiry(asked.now_ms, model.ttl_s, usual_s=guard.ttl_s, most_s=guard.most_s),
     )
+
+
+def permitted(desk: Desk, command_type: str) -> CommandSpec:
+    """Return what is known of a type that may be queued. Raises Refusal UNKNOWN_COMMAND, NOT_ALLOWED."""
+    spec = desk.commands.spec(command_type)
+    if spec is None:
+        raise Refusal(Code.UNKNOWN_COMMAND, f"There is no command type {command_type!r}.")
+    if spec.guard.listed and spec.name not in desk.safety_commands:
+        raise Refusal(Code.NOT_ALLOWED, f"queue.safety_commands does not name {spec.name}.")
+    return spec
 
 
 def _told(place: Place) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from gateway.api.desk import HOUR_S, Answer, Asked, Desk, wrong
 from gateway.api.targeting import not_passing
 from gateway.component import Component, QueueMode
 from gateway.errors import Code, Refusal
-from gateway.operation import ConflictPolicy, Delivery, Kind, Operation, Priority, Reach, RequestType, urgency_of
+from gateway.operation import ConflictPolicy, Delivery, Kind, Operation, Priority, RequestType
 from gateway.ports import Tx
 
 
@@ -25,10 +25,9 @@ async def queue_pairing_request(desk: Desk, asked: Asked, model: ask.QueuePairin
     emergency = kind is RequestType.EMERGENCY
     if emergency and not asked.actor.may(Role.OPERATOR):
         raise Refusal(Code.NOT_AUTHORIZED, "EMERGENCY needs the role operator.")
-    carrier = target if model.proxy_component is None else _proxy(desk, model.proxy_component, target)
+    carrier = target if model.proxy_component is None else proxy_for(desk, model.proxy_component, target)
     if not desk.is_online(initiator):
         raise Refusal(Code.INITIATOR_OFFLINE, f"{initiator.component_id} is not online.")
-    priority = Priority.CRITICAL if emergency else Priority[model.priority]
     operation = Operation(
         request_id=desk.ids.new("req", asked.now_ms),
         kind=Kind.PAIRING,
@@ -38,9 +37,7 @@ async def queue_pairing_request(desk: Desk, asked: Asked, model: ask.QueuePairin
         expires_at=desk.expiry(
             asked.now_ms, model.ttl_s if model.expiry_hours is None else model.expiry_hours * HOUR_S
         ),
-        priority=priority,
-        urgency=urgency_of(priority, desk.mode),
-        reach=Reach.EMERGENCY if emergency else Reach.SETTLED,
+        priority=Priority.CRITICAL if emergency else Priority[model.priority],
         delivery=Delivery(model.delivery or Delivery.AT_LEAST_ONCE),
         initiator_component=initiator.component_id,
         request_type=kind,
@@ -53,7 +50,7 @@ async def queue_pairing_request(desk: Desk, asked: Asked, model: ask.QueuePairin
     return await enqueue(desk, asked, operation)
 
 
-def _proxy(desk: Desk, proxy_component: str, target: Component) -> Component:
+def proxy_for(desk: Desk, proxy_component: str, target: Component) -> Component:
     """Return the proxy that is to act for a target. Raises Refusal where it may not, or cannot."""
     proxy = desk.known(proxy_component, "proxy_component")
     if not desk.registry.check_authorization(proxy.component_id, target.component_id):

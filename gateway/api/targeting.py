@@ -34,7 +34,7 @@ def addressees(desk: Desk, actor: Actor, model: ask.QueueCommand, spec: CommandS
     that matches too many.
     """
     found = _named(desk, actor, model) if model.selector is None else _selected(desk, actor, model.selector)
-    return [Addressee(component, _obstacle(desk, component, spec)) for component in found]
+    return [Addressee(component, obstacle(desk, component, spec)) for component in found]
 
 
 def _named(desk: Desk, actor: Actor, model: ask.QueueCommand) -> list[Component]:
@@ -77,7 +77,7 @@ def _is_capable(desk: Desk, component: Component, command_type: str) -> bool:
     return desk.commands.capable(command_type, component.kind)
 
 
-def _obstacle(desk: Desk, component: Component, spec: CommandSpec) -> Refusal | None:
+def obstacle(desk: Desk, component: Component, spec: CommandSpec) -> Refusal | None:
     """Return why a component cannot take a command at this moment."""
     name = component.component_id
     if not _is_capable(desk, component, spec.name):

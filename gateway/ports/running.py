@@ -28,8 +28,15 @@ class DrainReport:
 class Drains(Protocol):
     """Works queues off."""
 
-    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool) -> str:
-        """Start a manual drain; returns its drain_id. Raises Refusal BUSY-class where too many run already."""
+    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool, held: bool = False) -> str:
+        """Start a manual drain; returns its drain_id. Raises Refusal BUSY-class where too many run already.
+
+        `held`: it has its place and does nothing before `release`.
+        """
+        ...
+
+    def release(self, drain_id: str, *, go: bool) -> None:
+        """Let a drain that is held go, or end it undone."""
         ...
 
     async def finished(self, drain_id: str) -> DrainReport:
@@ -66,15 +73,23 @@ class Upstream(Protocol):
     """The way to the broker, as far as it takes orders."""
 
     async def replay(self, from_seq: int, to_seq: int) -> int:
-        """Publish stored events again, on their topics. Returns how many there were.
+        """Publish stored events again, on their topics. Returns how many there were; the last has been acknowledged.
 
-        Raises Refusal PRECONDITION_FAILED where there is no upstream or it is away.
+        Raises Refusal PRECONDITION_FAILED where there is no upstream or it is away, RATE_LIMITED during another replay.
         """
+        ...
+
+    def touch(self, component_id: str) -> None:
+        """Tell of a component anew on its retained topics: something has changed of which no event tells."""
         ...
 
 
 class Timekeeper(Protocol):
     """The clock, as far as it takes orders."""
+
+    def shown_ms(self) -> int:
+        """Milliseconds of the machine's wall time, whether or not it is trusted."""
+        ...
 
     def confirm(self) -> None:
         """An operator says that wall time is right as it is."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from gateway import wording
-from gateway.clock import parse_rfc3339
+from gateway.clock import parse_rfc3339, rfc3339
 from gateway.errors import Code, Refusal
 from gateway.ids import NAME_PATTERN, REQUEST_ID_PATTERN
 
@@ -17,13 +17,14 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
 Text = Annotated[str, StringConstraints(max_length=256)]
 LongText = Annotated[str, StringConstraints(max_length=2000)]
+Seq = Annotated[int, Field(ge=1, lt=1 << 63)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PriorityName = Literal["LOW", "NORMAL", "HIGH", "CRITICAL"]
 StatusName = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "ABANDONED"]
 
 
 def _time(text: str) -> str:
-    parse_rfc3339(text)
+    rfc3339(parse_rfc3339(text))  # one that could not be told again is none, either
     return text
 
 
@@ -51,7 +52,7 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as why:
-        raise invalid_argument(why, model.model_fields) from why
+        raise invalid_argument(why, [field.alias or name for name, field in model.model_fields.items()]) from why
 
 
 def invalid_argument(why: ValidationError, known: Iterable[str] = ()) -> Refusal:

@@ -1,10 +1,38 @@
 """Requests that only look: at queues and components as they are, and at what has been."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from gateway.requests.base import Model, Name, Paged, RequestId, StatusName, Text, Time
+from gateway.clock import parse_rfc3339
+from gateway.requests.base import Model, Name, Paged, RequestId, Seq, StatusName, Text, Time
+
+REPLAY_MAX: Final = 10_000  # events
+
+
+class Spanned(Model):
+    """A span of time: `to` is no longer in it."""
+
+    from_: Annotated[Time | None, Field(alias="from")] = None
+    to: Time | None = None
+
+    @field_validator("to")
+    @classmethod
+    def _comes_after_from(cls, to: str | None, told: ValidationInfo) -> str | None:
+        begin = told.data.get("from_")
+        if to is not None and begin is not None and parse_rfc3339(to) <= parse_rfc3339(begin):
+            raise ValueError("must be after from")
+        return to
+
+    @property
+    def from_ms(self) -> int | None:
+        """Where it begins, ms since the epoch."""
+        return None if self.from_ is None else parse_rfc3339(self.from_)
+
+    @property
+    def to_ms(self) -> int | None:
+        """Where it ends, ms since the epoch."""
+        return None if self.to is None else parse_rfc3339(self.to)
 
 
 class GetQueuedRequests(Paged):
@@ -37,12 +65,10 @@ class ListProxyQueue(Paged):
     proxy_component: Name
 
 
-class GetMetrics(Model):
+class GetMetrics(Spanned):
     """See what ended in the last hour or day, or between two times: how much, how fast, how well."""
 
     window: Literal["HOUR", "DAY"] | None = None
-    from_: Annotated[Time | None, Field(alias="from")] = None
-    to: Time | None = None
     by: Literal["status", "type"] | None = None
 
     @model_validator(mode="after")
@@ -52,21 +78,19 @@ class GetMetrics(Model):
         return self
 
 
-class GetHistory(Paged):
+class GetHistory(Paged, Spanned):
     """List operations, live and archived, the newest first; times are those of their creation."""
 
     creator: Name | None = None
     component_id: Name | None = None
     command_type: Text | None = None
     status: StatusName | None = None
-    from_: Annotated[Time | None, Field(alias="from")] = None
-    to: Time | None = None
 
 
 class GetAudit(Paged):
     """Read the audit chain."""
 
-    from_seq: Annotated[int, Field(ge=1)] | None = None
+    from_seq: Seq | None = None
 
 
 class VerifyAudit(Model):
@@ -74,13 +98,17 @@ class VerifyAudit(Model):
 
 
 class Replay(Model):
-    """Have stored events published again."""
+    """Have stored events published again: those from one seq to another, both included."""
 
-    from_seq: Annotated[int, Field(ge=1)]
-    to_seq: Annotated[int, Field(ge=1)]
+    from_seq: Seq
+    to_seq: Seq
 
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.to_seq < self.from_seq:
-            raise ValueError("to_seq must not be before from_seq")
-        return self
+    @field_validator("to_seq")
+    @classmethod
+    def _makes_a_range(cls, to_seq: int, told: ValidationInfo) -> int:
+        from_seq = told.data.get("from_seq", to_seq)
+        if to_seq < from_seq:
+            raise ValueError("must not be below from_seq")
+        if to_seq - from_seq >= REPLAY_MAX:
+            raise ValueError(f"makes more than {REPLAY_MAX} events")
+        return to_seq

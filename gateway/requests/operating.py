@@ -2,10 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gateway.requests.base import Model, Name, Paged, PriorityName, RequestId, Text
 from gateway.requests.queuing import TARGETS_MAX
+
+
+def _different(ids: list[str]) -> list[str]:
+    if len(set(ids)) < len(ids):
+        raise ValueError("must differ from each other")
+    return ids
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
 
 
 class ProcessOfflineQueue(Model):
@@ -31,7 +43,7 @@ class ListDeadLetters(Paged):
 
 
 class Requeue(Model):
-    """Try a dead letter again. `ttl_s`: how long it may wait; default as when it was queued."""
+    """Try a dead letter again. `ttl_s`: how long it may wait; its range depends on its class and on parameters."""
 
     request_id: RequestId
     ttl_s: float | None = None
@@ -55,7 +67,7 @@ class ReorderQueue(Model):
     """Put operations that wait for a component first, in this order, within their priorities."""
 
     component_id: Name
-    request_ids: Annotated[list[RequestId], Field(min_length=1, max_length=TARGETS_MAX)]
+    request_ids: Annotated[list[RequestId], Field(min_length=1, max_length=TARGETS_MAX), AfterValidator(_different)]
 
 
 class Settle(Model):
@@ -63,4 +75,4 @@ class Settle(Model):
 
     request_id: RequestId
     outcome: Literal["CAPTURED", "RELEASED"]
-    settlement_ref: Text
+    settlement_ref: Annotated[Text, AfterValidator(_filled)]
