@@ -79,10 +79,14 @@ PAIRED: Final = 2  # PairState of a heartbeat
 FAULT: Final = 9  # PackState and ModuleState of a heartbeat
 
 
-def unfit(vitals: Mapping[str, int]) -> str | None:
-    """Say why a component is in no state for what must find it fresh, by its last heartbeat; None: it is."""
+def unfit(vitals: Mapping[str, int], *, mends: bool) -> str | None:
+    """Say why a component is in no state for what must find it fresh, by its last heartbeat; None: it is.
+
+    `mends`: what is to be done is for components that have a fault.
+    """
     if vitals.get("pair_state") != PAIRED:
         return "its last heartbeat does not say that it is paired"
-    if vitals.get("fault") != 0 or FAULT in {vitals.get("pack_state"), vitals.get("module_state")}:
+    faulty = vitals.get("fault") != 0 or FAULT in {vitals.get("pack_state"), vitals.get("module_state")}
+    if faulty and not mends:
         return "its last heartbeat does not say that it is without fault"
     return None

@@ -54,12 +54,21 @@ class Drains:
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, int, bool]] = []
+        self.held: set[str] = set()
+        self.released: list[tuple[str, bool]] = []
         self.active = 2
         self.loads: dict[str, ComponentLoad] = defaultdict(lambda: ComponentLoad(0, ExchangeTimes(None, 0.0)))
 
-    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool) -> str:
+    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool, held: bool = False) -> str:
         self.begun.append((component_id, max_operations, process_proxy_queue))
-        return f"drain-{len(self.begun)}"
+        drain_id = f"drain-{len(self.begun)}"
+        if held:
+            self.held.add(drain_id)
+        return drain_id
+
+    def release(self, drain_id: str, *, go: bool) -> None:
+        self.held.remove(drain_id)
+        self.released.append((drain_id, go))
 
     def counters(self) -> dict[str, int]:
         return {"complete": 3}
@@ -119,7 +128,7 @@ class Timekeeper:
 class ApiScene:
     """The API with everything around it. `call`: as which call the next requests come."""
 
-    def __init__(self, store: SqliteStore, path: Path, clock: FakeClock, *, mode: Mode, safety_commands: str) -> None:
+    def __init__(self, store: SqliteStore, path: Path, clock: FakeClock, *, safety_commands: str) -> None:
         self.clock, self.store, self.path = clock, store, path
         self.call: Call | None = None
         self.registry, self.roster = Registry(REGISTRY), FakeRoster(clock)
@@ -139,7 +148,6 @@ class ApiScene:
             timekeeper=Timekeeper(clock),
             tuning=self.tuning,
             clock=clock,
-            mode=mode,
             safety_commands=frozenset(safety_commands.split()),
         )
         self.api = Api(desk)
@@ -176,5 +184,5 @@ async def api_scene(
     """Open the store in `folder`, new or as it was left, with the API on it."""
     clock = clock or FakeClock()
     path = folder / "gateway.db"
-    async with SqliteStore.open(path, clock=clock) as store:
-        yield ApiScene(store, path, clock, mode=mode, safety_commands=safety_commands)
+    async with SqliteStore.open(path, clock=clock, mode=mode) as store:
+        yield ApiScene(store, path, clock, safety_commands=safety_commands)

@@ -9,7 +9,7 @@ from gateway.clock import Clock
 from gateway.component import Component, Registry
 from gateway.errors import Code, Refusal
 from gateway.ids import RequestIds
-from gateway.operation import Mode, Operation
+from gateway.operation import Operation
 from gateway.ports import (
     AuditEntry,
     Call,
@@ -78,7 +78,6 @@ class Desk:
     timekeeper: Timekeeper
     tuning: Tuning
     clock: Clock
-    mode: Mode = Mode.PRIORITY
     safety_commands: frozenset[str] = frozenset()
     presence: Callable[[str], PresenceSection] = lambda _: PresenceSection()
     ids: RequestIds = field(default_factory=RequestIds)

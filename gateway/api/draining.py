@@ -19,12 +19,24 @@ async def process_offline_queue(desk: Desk, asked: Asked, model: ask.ProcessOffl
         component.component_id,
         max_operations=model.max_operations or desk.parameters.max_batch_processing_size,
         process_proxy_queue=model.process_proxy_queue,
+        held=not model.wait,
     )
     if not model.wait:
-        return await desk.commit(asked, component.component_id, lambda _: {"accepted": True, "drain_id": drain_id})
+        return await _accepted(desk, asked, component.component_id, drain_id)
     report = await desk.drains.finished(drain_id)
     result = {name: getattr(report, name) for name in report.__slots__}
     return await desk.commit(asked, component.component_id, lambda _: result)
+
+
+async def _accepted(desk: Desk, asked: Asked, component_id: str, drain_id: str) -> Answer:
+    """Answer that a drain will begin, then let it begin: a repeat must find the answer, and start no second one."""
+    go = False
+    try:
+        answer = await desk.commit(asked, component_id, lambda _: {"accepted": True, "drain_id": drain_id})
+        go = True
+    finally:
+        desk.drains.release(drain_id, go=go)
+    return answer
 
 
 async def _check_drain(desk: Desk, component: Component, *, proxies: bool) -> None:

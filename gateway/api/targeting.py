@@ -89,7 +89,7 @@ def obstacle(desk: Desk, component: Component, spec: CommandSpec) -> Refusal | N
         return None
     if not online:
         return Refusal(Code.COMPONENT_OFFLINE, f"{name} is not online, and {spec.name} does not wait.")
-    why = unfit(desk.roster.sighting(name).vitals)
+    why = unfit(desk.roster.sighting(name).vitals, mends=spec.mends)
     return None if why is None else Refusal(Code.PRECONDITION_FAILED, f"{name}: {why}.")
 
 

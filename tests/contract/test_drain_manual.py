@@ -39,6 +39,30 @@ async def test_a_drain_of_an_absent_component_ends_with_nothing_done(stage):
 
 
 @story
+async def test_a_drain_that_is_held_begins_when_it_is_let_go(stage):
+    async with stage.scene() as scene:
+        await scene.queue("cmd_1", "m3")
+        scene.comes_back("m3")
+        drain_id = scene.drain.begin("m3", max_operations=5, process_proxy_queue=False, held=True)
+        await sleep(10)
+        assert scene.begun == []
+        scene.drain.release(drain_id, go=True)
+        assert (await scene.drain.finished(drain_id)).successful == 1
+
+
+@story
+async def test_a_drain_that_is_not_let_go_ends_with_nothing_done(stage):
+    async with stage.scene() as scene:
+        await scene.queue("cmd_1", "m3")
+        scene.comes_back("m3", deadline_s=60)
+        drain_id = scene.drain.begin("m3", max_operations=5, process_proxy_queue=False, held=True)
+        scene.drain.release(drain_id, go=False)
+        assert (await scene.drain.finished(drain_id)).requests_processed == 0
+        await sleep(10)
+        assert scene.begun == []
+
+
+@story
 async def test_a_drain_joins_the_one_that_is_under_way(stage):
     async with stage.scene() as scene:
         scene.executor.usual = Act(after_s=0.5)

@@ -157,8 +157,8 @@ class Drain:
         self._returned.add(component_id)
         self._returns.ring()
 
-    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool) -> str:
-        """Start a drain that somebody asks for; returns its id.
+    def begin(self, component_id: str, *, max_operations: int, process_proxy_queue: bool, held: bool = False) -> str:
+        """Start a drain that somebody asks for, or hold it until its `release`; returns its id.
 
         Raises Refusal COMPONENT_NOT_FOUND, and RATE_LIMITED where too many are under way.
         """
@@ -167,8 +167,16 @@ class Drain:
             raise Refusal(Code.COMPONENT_NOT_FOUND, f"There is no component {component_id[:64]!r}.")
         proxies = sorted(component.proxies) if process_proxy_queue else []
         drain_id, errand = self._manual.begin(component_id, max_operations, proxies)
-        self._turns.send(errand)
+        if not held:
+            self._turns.send(errand)
         return drain_id
+
+    def release(self, drain_id: str, *, go: bool) -> None:
+        """Let a drain that is held go, or end it undone."""
+        if go:
+            self._turns.send(self._manual.errand(drain_id))
+        else:
+            self._manual.end(drain_id)
 
     async def finished(self, drain_id: str) -> DrainReport:
         """Wait for the end of a drain. Raises Refusal REQUEST_NOT_FOUND where none of that id is known (any more)."""

@@ -43,6 +43,10 @@ class ManualDrains:
         self._open[drain_id] = _Asked(errand)
         return drain_id, errand
 
+    def errand(self, drain_id: str) -> Errand:
+        """Return a drain that is under way. Raises KeyError for any other."""
+        return self._open[drain_id].errand
+
     def end(self, drain_id: str) -> None:
         """Let those know who wait for it."""
         asked = self._open.pop(drain_id)

@@ -1,17 +1,13 @@
 """The last look before the first frame of an operation leaves: what is due by the queue may be wrong by now."""
 
-from typing import Final
-
 from gateway.clock import Clock
 from gateway.component import Registry
 from gateway.errors import Code
+from gateway.guards import unfit
 from gateway.operation import Ending, Operation, Outcome, Reach
 from gateway.ports import Commands, Roster, Sighting
 from gateway.presence import Presence, Reason
 from gateway.queue.drain.probe import mismatch
-
-PAIRED: Final = 2  # pair_state of a heartbeat
-FAULT: Final = 9  # pack_state or module_state of a heartbeat
 
 
 class LastLook:
@@ -40,24 +36,22 @@ class LastLook:
         found, bound = None if target is None else target.serial, operation.bound_serial
         if bound is not None and found is not None and bound != found:
             return mismatch(bound, found)
-        return self._stale(operation, sighting) if self._must_be_fresh(operation) else None
-
-    def _must_be_fresh(self, operation: Operation) -> bool:
-        spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
-        return spec is not None and spec.guard.fresh
+        return self._stale(operation, sighting)
 
     def _stale(self, operation: Operation, sighting: Sighting) -> Outcome | None:
         """Refuse what was decided about a component as it no longer is, or as nobody knows it to be."""
-        vitals, booted_ms = sighting.vitals, self._booted_ms.get(operation.carrier, 0)
+        spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
+        if spec is None or not spec.guard.fresh:
+            return None
+        booted_ms = self._booted_ms.get(operation.carrier, 0)
+        why: str | None
         if operation.created_at <= self._began_ms:
             why = "the gateway was restarted since this was queued"
         elif sighting.since_ms > operation.created_at or booted_ms > operation.created_at:
             why = "the component was away or booted since this was queued"
-        elif vitals.get("pair_state") != PAIRED:
-            why = "its last heartbeat does not say that the component is paired"
-        elif vitals.get("fault") != 0 or FAULT in {vitals.get("pack_state"), vitals.get("module_state")}:
-            why = "its last heartbeat does not say that the component is without fault"
         else:
+            why = unfit(sighting.vitals, mends=spec.mends)
+        if why is None:
             return None
         return Outcome(Ending.REFUSED, code=Code.PRECONDITION_FAILED, message=f"Nothing was sent: {why}.")
 
