@@ -72,7 +72,7 @@ def row(figure: str, ours: str, limit: str, *, met: bool | None) -> None:
 
 
 async def measure(folder: Path) -> None:
-    broker, bus, daemon = Mosquitto(folder / "broker").start(), CanServer(folder), Daemon(folder)
+    broker, bus, daemon = Mosquitto(folder / "broker").start(), CanServer(folder / "can.log"), Daemon(folder)
     config_file, scenario = folder / "gateway.toml", folder / "scenario.toml"
     config_file.write_text(config(folder, bus.port, broker.url))
     scenario.write_text("")

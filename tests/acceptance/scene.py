@@ -24,6 +24,7 @@ from gateway.bus.link import Link
 from gateway.bus.simulator.journal import Journal
 from gateway.bus.simulator.runner import Simulator
 from gateway.bus.simulator.scenario import load_scenario
+from gateway.bus.simulator.trouble import Override
 from gateway.clock import SystemClock
 from gateway.settings import load
 from gateway.sync.caller import NobodyAnswers, SocketCaller
@@ -36,24 +37,29 @@ START_WITHIN_S = 15.0
 MODULES = {f"module-{n:02d}": 0xA0 + n for n in range(1, 5)}
 
 
-def config_text(folder: Path, can_port: int, broker: str, period_ms: int, more: str) -> str:
-    components = [("pack-01", "PACK", 0x12, "")] + [
-        (name, "MODULE", node, 'parent = "pack-01"') for name, node in MODULES.items()
-    ]
-    sections = [
-        f'[[component]]\nid = "{name}"\nkind = "{kind}"\nbus = "can0"\nnode = {node}\nowner = "{ME}"\n{extra}\n'
-        for name, kind, node, extra in components
-    ]
-    return f"""
+@dataclass(frozen=True)
+class Fleet:
+    """Which components there are on which buses. `extra`: further lines of a component's section."""
+
+    buses: tuple[str, ...]
+    components: tuple[tuple[str, str, str, int, str], ...]  # id, kind, bus, node, extra
+
+    def config(self, folder: Path, can_ports: Mapping[str, int], broker: str, period_ms: int, more: str) -> str:
+        """Return the configuration of their gateway. `more`: further lines of [queue], then sections."""
+        buses = "".join(
+            f'[[bus]]\nname = "{bus}"\ninterface = "remote"\nchannel = "ws://127.0.0.1:{can_ports[bus]}/"\n'
+            for bus in self.buses
+        )
+        sections = "".join(
+            f'[[component]]\nid = "{name}"\nkind = "{kind}"\nbus = "{bus}"\nnode = {node}\nowner = "{ME}"\n{extra}\n'
+            for name, kind, bus, node, extra in self.components
+        )
+        return f"""
 [gateway]
 id = "{GATEWAY}"
 state_dir = "{folder}/state"
 socket = "{folder}/control.sock"
-[[bus]]
-name = "can0"
-interface = "remote"
-channel = "ws://127.0.0.1:{can_port}/"
-{"".join(sections)}
+{buses}{sections}
 [presence]
 period_ms = {period_ms}
 settle_ms = 100
@@ -61,24 +67,35 @@ settle_jitter_ms = 50
 [sync]
 broker = "{broker}"
 encoding = "json"
+[queue]
+requests_per_minute = 1000000
 {more}
 """
+
+
+FAMILY = Fleet(
+    ("can0",),
+    (
+        ("pack-01", "PACK", "can0", 0x12, ""),
+        *((name, "MODULE", "can0", node, 'parent = "pack-01"') for name, node in MODULES.items()),
+    ),
+)
 
 
 class CanServer:
     """A bus that processes share: python-can-remote over a virtual bus, on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, log_file: Path) -> None:
         self.port = free_port()
         line = [sys.executable, "-m", "can_remote", "-H", "127.0.0.1", "-p", str(self.port), "-i", "virtual", "-c", "x"]
-        with (folder / "can.log").open("wb") as log:
+        with log_file.open("wb") as log:
             self._process = subprocess.Popen(line, stdout=log, stderr=log)
         deadline = time.monotonic() + START_WITHIN_S
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return
             time.sleep(0.05)
-        raise RuntimeError((folder / "can.log").read_text())
+        raise RuntimeError(log_file.read_text())
 
     def stop(self) -> None:
         self._process.kill()
@@ -140,8 +157,12 @@ class Scene:
 
     broker: Mosquitto
     daemon: Daemon
-    simulator: Simulator
+    simulators: list[Simulator]  # one a bus; they share a journal
     watcher: Watcher
+
+    @property
+    def journal(self) -> Journal:
+        return self.simulators[0].journal
 
     async def ask(self, request: str, **fields: Any) -> dict[str, Any]:
         reply = await self.daemon.caller.call(request, fields, 20.0)
@@ -193,14 +214,16 @@ class Scene:
             await asyncio.sleep(0.05)
 
     async def away(self, component_id: str) -> None:
-        self.simulator.do(component_id, _do("silent"))
+        self.do(component_id, "silent")
         await self.until(lambda: self.presence(component_id).get("presence") == "OFFLINE")
 
     def back(self, component_id: str) -> None:
-        self.simulator.do(component_id, _do("return"))
+        self.do(component_id, "return")
 
-    def do(self, component_id: str, deed: str) -> None:
-        self.simulator.do(component_id, _do(deed))
+    def do(self, component_id: str, deed: str | Override) -> None:
+        """Make a device do something: a word of the simulator's, or an answer to give."""
+        simulator = next(each for each in self.simulators if component_id in each.nodes)
+        simulator.do(component_id, deed)
 
     async def until_ended(self, request_ids: set[str], within_s: float = 60.0) -> Counter[str]:
         """Wait until each has ended; return how often each ending was told upstream."""
@@ -219,42 +242,46 @@ class Scene:
         assert seqs == list(range(1, len(seqs) + 1))
 
 
-def _do(deed: str) -> Any:
-    from gateway.bus.simulator.scenario import Do
-
-    return Do(deed)
-
-
 @asynccontextmanager
 async def scene(
-    folder: Path, *, period_ms: int = 200, more: str = "", scenario: str = "", environ: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    fleet: Fleet = FAMILY,
+    period_ms: int = 200,
+    more: str = "",
+    scenario: str = "",
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
     """Set a scene up in `folder` and clear it away.
 
-    `more`: further lines of the configuration. `scenario`: of the devices; empty: all that are configured. `environ`:
-    what the daemon finds in its environment beside ours.
+    `more`: further lines of [queue], then further sections of the configuration. `scenario`: of the devices; empty: all
+    that are configured. `environ`: what the daemon finds in its environment beside ours.
     """
     broker = Mosquitto(folder / "broker").start()
-    can = CanServer(folder)
+    cans = {bus: CanServer(folder / f"{bus}.log") for bus in fleet.buses}
     config = folder / "gateway.toml"
-    config.write_text(config_text(folder, can.port, broker.url, period_ms, more))
+    ports = {bus: can.port for bus, can in cans.items()}
+    config.write_text(fleet.config(folder, ports, broker.url, period_ms, more))
     settings, clock = load(config, {}), SystemClock()
-    link = Link("can0", settings.bus[0], clock, Random(1))
+    links = [Link(section.name, section, clock, Random(1)) for section in settings.bus]
     script = folder / "scenario.toml"
     script.write_text(scenario)
     journal = Journal(clock, folder / "journal.jsonl")
-    simulator = Simulator(scenario=load_scenario(script, settings), wire=link, clock=clock, journal=journal)
+    plot = load_scenario(script, settings)
+    simulators = [Simulator(scenario=plot, wire=link, clock=clock, journal=journal) for link in links]
     daemon = Daemon(folder, environ or {})
-    devices = [asyncio.create_task(link.run()), asyncio.create_task(simulator.run())]
+    running = [*(link.run() for link in links), *(simulator.run() for simulator in simulators)]
+    devices = [asyncio.create_task(each) for each in running]
     try:
         with Watcher(broker.port, client_id="backend", clean=False) as watcher:
             await daemon.start()
-            yield Scene(broker, daemon, simulator, watcher)
+            yield Scene(broker, daemon, simulators, watcher)
     finally:
         daemon.kill()
         for task in devices:
             task.cancel()
         await asyncio.gather(*devices, return_exceptions=True)
         journal.close()
-        can.stop()
+        for can in cans.values():
+            can.stop()
         broker.stop()

@@ -32,7 +32,7 @@ async def test_mixed_priorities_are_carried_out_in_order_once_the_module_is_back
 
         started = [event["attributes"]["request_id"] for event in at.events("request_started")]
         assert started == [told["request_id"] for told in listed]
-        deeds = at.simulator.journal.deeds("module-03")
+        deeds = at.journal.deeds("module-03")
         did = [deed.arg1 if deed.kind == "COMMAND" else deed.kind for deed in deeds]
         assert did == ["PAIRING", 4, 3, "PAIRING", 2, 1, "PAIRING"]
         assert at.presence("module-03")["presence"] == "ONLINE"
@@ -59,16 +59,16 @@ async def test_a_technician_may_drain_by_hand_over_mqtt_too(tmp_path: Path) -> N
 @pytest.mark.timeout(400)
 async def test_fifty_kills_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
     rng = Random(SEED)
-    async with scene(tmp_path, more="[queue]\nmax_requests_per_component = 1000\n") as at:
+    async with scene(tmp_path, more="max_requests_per_component = 1000\n") as at:
         await at.until_online()
         at.broker.stop()
         waiting: set[str] = set()
         values: list[tuple[str, int]] = []
         pairings = dict.fromkeys(MODULES, 0)
         for life in range(KILLS):
-            done = len(at.simulator.journal.deeds())
+            done = len(at.journal.deeds())
             await _queue_some(at, rng, waiting, values, pairings)
-            while len(at.simulator.journal.deeds()) == done:  # the drain of this life has begun
+            while len(at.journal.deeds()) == done:  # the drain of this life has begun
                 await asyncio.sleep(0.002)
             await asyncio.sleep(rng.uniform(0.0, 0.15))
             at.daemon.kill()
@@ -106,7 +106,7 @@ async def _is_online(at: Scene, name: str) -> bool:
 
 
 def _assert_each_exactly_once(at: Scene, values: list[tuple[str, int]], pairings: dict[str, int]) -> None:
-    journal = at.simulator.journal
+    journal = at.journal
     written = [(deed.component_id, deed.arg1) for deed in journal.deeds(kind="COMMAND")]
     assert sorted(written) == sorted(values)
     assert {name: len(journal.deeds(name, "PAIRING")) for name in MODULES} == pairings

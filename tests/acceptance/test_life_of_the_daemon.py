@@ -83,7 +83,7 @@ async def test_a_stranger_on_the_bus_is_announced_watched_and_left_alone(tmp_pat
         fields = {"command_type": "wake", "target_component": found["subject"]}
         reply = await at.daemon.caller.call("queue_command", fields, 5)
         assert reply["error"]["code"] == "NOT_ALLOWED"
-        assert at.simulator.journal.deeds("nobody-knows") == []
+        assert at.journal.deeds("nobody-knows") == []
 
 
 async def test_a_command_that_may_run_once_is_given_up_when_a_kill_hides_its_outcome(tmp_path: Path) -> None:
@@ -91,14 +91,14 @@ async def test_a_command_that_may_run_once_is_given_up_when_a_kill_hides_its_out
         await at.until_known()
         at.do("module-01", "mute_answers")
         request_id = await at.write("module-01", 5, delivery="AT_MOST_ONCE", timeout_s=30)
-        await at.until(lambda: at.simulator.journal.deeds("module-01"))
+        await at.until(lambda: at.journal.deeds("module-01"))
         at.daemon.kill()
         at.do("module-01", "clear")
         await at.daemon.start()
         assert await at.until_ended({request_id}) == {"request_abandoned": 1}
         (event,) = at.events("request_abandoned")
         assert event["attributes"]["last_error"]["code"] == "OUTCOME_UNKNOWN"
-        assert [deed.arg1 for deed in at.simulator.journal.deeds("module-01")] == [5]
+        assert [deed.arg1 for deed in at.journal.deeds("module-01")] == [5]
 
 
 async def test_a_second_gateway_keeps_its_hands_off_the_first_ones_database(tmp_path: Path) -> None:
