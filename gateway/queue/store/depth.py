@@ -76,8 +76,8 @@ class Depths:
             self._undo.drop(self._large, target)
 
     def grew_large(self, target: str, size: int) -> bool:
-        """Whether `size` wait for a target, for the first time since fewer than half of that did."""
-        if target in self._large or self.of(target) < size:
+        """Whether `size` wait for a target from this one on, for the first time since fewer than half of that did."""
+        if self.of(target) != size or target in self._large:
             return False
         self._undo.put(self._large, target, size)
         return True
