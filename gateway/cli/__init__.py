@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,7 +16,24 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 # The heavy libraries are imported by the command that needs them: `--help` answers at once, on slow boards too.
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Sections(click.Group):
+    """A group whose `--help` tells the commands by what they are for, in their order."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the commands in the order in which they were added."""
+        return list(self.commands)
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Tell the commands section by section."""
+        width = max(map(len, self.commands))
+        for title, commands in {"Run": RUNNING, **verbs.VERBS}.items():
+            with formatter.section(title):
+                room = formatter.width - width - 6  # as click keeps beside its own lists
+                rows = [(str(each.name).ljust(width), each.get_short_help_str(room)) for each in commands]
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @reach_options
 @click.pass_context
@@ -27,7 +45,7 @@ def cli(ctx: click.Context, /, **where: Any) -> None:
     remember(ctx, where)
 
 
-@cli.command()
+@click.command()
 @click.option("--config", type=_FILE, required=True, metavar="FILE")
 @click.option("--simulate", "scenario", type=_FILE, metavar="SCENARIO", help="Put simulated nodes on a virtual bus.")
 def run(config: Path, scenario: Path | None) -> None:
@@ -44,10 +62,13 @@ def run(config: Path, scenario: Path | None) -> None:
         asyncio.run(daemon.run(settings, scenario=scenario))
 
 
-@cli.command()
+@click.command()
 @click.option("--config", type=_FILE, required=True, metavar="FILE")
 def check(config: Path) -> None:
-    """Read everything the daemon would and list every problem with its place."""
+    """List every problem of a configuration.
+
+    Each with its place. Reads everything the daemon would, and changes nothing.
+    """
     from gateway.cli.check import problems_of  # noqa: PLC0415 - see above
 
     problems = problems_of(config)
@@ -56,14 +77,14 @@ def check(config: Path) -> None:
     click.echo(f"{config}: no problems")
 
 
-@cli.command()
+@click.command()
 @click.option("--scenario", type=_FILE, required=True, metavar="FILE")
 @click.option("--config", type=_FILE, required=True, metavar="FILE", help="Where the buses and components stand.")
 @click.option("--bus", metavar="NAME", help="Only on this bus.  [default: all that the scenario has nodes on]")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="N", help="End after so long.")
 @click.option("--journal", type=_FILE, metavar="FILE", help="Append what was carried out, one JSON line each.")
 def simulate(scenario: Path, config: Path, bus: str | None, seconds: float | None, journal: Path | None) -> None:
-    """Be the packs and modules of a scenario, on any bus that processes share."""
+    """Be the packs and modules of a scenario, on any shared bus."""
     import asyncio  # noqa: PLC0415 - see above
 
     from gateway.cli import logs, simulation  # noqa: PLC0415
@@ -102,20 +123,26 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
             yield each
 
 
-@cli.command()
+@click.command()
 @click.option("--seconds", type=click.IntRange(15, 3600), default=60, show_default=True, help="How long it takes.")
 @click.option("--plain", is_flag=True, help="A plain log instead of a screen.")
 def demo(seconds: int, *, plain: bool) -> None:
-    """Tell the main job as a story: a simulated bus, an embedded broker, the real daemon."""
+    """Tell the main job as a story.
+
+    With a simulated bus, an embedded broker and the real daemon.
+    """
     from gateway.cli.demo import main as tell  # noqa: PLC0415 - see above
 
     raise SystemExit(tell(seconds, plain=plain))
 
 
-@cli.command()
+@click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete our commands: source <(bms-gateway completion bash)."""
+    """Print what makes SHELL complete our commands.
+
+    For bash: source <(bms-gateway completion bash)
+    """
     from click.shell_completion import get_completion_class  # noqa: PLC0415 - see above
 
     made = get_completion_class(shell)
@@ -123,8 +150,9 @@ def completion(shell: str) -> None:
     click.echo(made(cli, {}, "bms-gateway", "_BMS_GATEWAY_COMPLETE").source())
 
 
-for verb in verbs.VERBS:
-    cli.add_command(verb)
+RUNNING: Final = (run, check, simulate, demo, completion)
+for command in (*RUNNING, *chain.from_iterable(verbs.VERBS.values())):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -63,14 +63,14 @@ class Where:
         return self
 
 
-def refuse(error: Mapping[str, Any], *, as_json: bool) -> NoReturn:
-    """End with the code and the advice of a refusal."""
+def refuse(error: Mapping[str, Any], *, as_json: bool, hint: str = "") -> NoReturn:
+    """End with the code and the advice of a refusal, and a `hint` of our own."""
     if as_json:
         raise Failure(json_text(error), REFUSED)
     message = f"{error.get('code', 'INTERNAL')}: {error.get('message', 'The reply makes no sense.')}"
     if "retry_after_ms" in error:
         message += f" (in {error['retry_after_ms'] / 1000:g} s)"
-    raise Failure(message, REFUSED)
+    raise Failure(f"{message} {hint}".rstrip(), REFUSED)
 
 
 def json_text(value: Any) -> str:

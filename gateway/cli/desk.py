@@ -1,10 +1,11 @@
 """Where a command asks and prints: one caller, patience, progress, and a no turned into an exit code."""
 
 import asyncio
+import difflib
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,15 +25,19 @@ from gateway.cli.asking import (
     refuse,
     say,
 )
+from gateway.cli.words import ENDED
+from gateway.clock import SystemClock
 from gateway.errors import ConfigError
-from gateway.operation import FINAL
 from gateway.sync.broker import Broker, parse_url
 from gateway.sync.caller import Caller, MqttCaller, NobodyAnswers, SocketCaller
 
 SHOWN_AFTER_S: Final = 1.0
 POLL_S: Final = (0.2, 2.0)  # first and longest pause: short work is seen to end, long work is left alone
 
+PAGE: Final = 200  # the most that one request returns
+
 Result = dict[str, Any]
+View = Callable[[Any, int], str]  # a result, and the time now in ms since the epoch
 Connect = Callable[[Where], AbstractAsyncContextManager[Caller]]
 
 
@@ -73,6 +78,7 @@ class World:
 
     connect: Connect = connect
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    now_ms: Callable[[], int] = SystemClock().wall_ms
     shown_after_s: float = SHOWN_AFTER_S
 
 
@@ -86,34 +92,77 @@ class Desk:
 
     async def ask(self, request: str, within_s: float = ANSWER_S, **fields: Any) -> Result:
         """Return the result of a request; fields that are None are left out. Raises Failure for a no."""
-        reply = await self.reply(
-            request, {name: value for name, value in fields.items() if value is not None}, within_s
-        )
+        said = {name: value for name, value in fields.items() if value is not None}
+        reply = await self.reply(request, said, within_s)
         if not reply.get("ok"):
-            refuse(reply.get("error") or {}, as_json=self.where.as_json)
+            error = reply.get("error") or {}
+            hint = "" if self.where.as_json else await self._meant(error, said)
+            refuse(error, as_json=self.where.as_json, hint=hint)
         result: Result = reply["result"]
         return result
 
     async def reply(self, request: str, fields: Mapping[str, Any], within_s: float = ANSWER_S) -> dict[str, Any]:
-        """Return the whole reply to a request, yes or no."""
-        return await self.caller.call(request, fields, self.where.timeout or within_s)
+        """Return the whole reply to a request, yes or no. Raises UsageError for what no payload can carry."""
+        try:
+            return await self.caller.call(request, fields, self.where.timeout or within_s)
+        except (ValueError, OverflowError, RecursionError) as why:
+            raise click.UsageError(f"This cannot be sent: {why}") from why
 
-    def print(self, result: Any, view: Callable[[Any], str]) -> None:
+    async def pages(self, request: str, rows: str, limit: int, **fields: Any) -> Result:
+        """Return a list page by page, at most `limit` of its `rows`, as if it were one."""
+        gathered: list[Any] = []
+        result: Result = {}
+        while not result or (result.get("next_cursor") and len(gathered) < limit):
+            size = min(PAGE, limit - len(gathered))
+            result = await self.ask(request, **fields, page_size=size, cursor=result.get("next_cursor"))
+            gathered += result[rows]
+        return {**result, rows: gathered}
+
+    def print(self, result: Any, view: View) -> None:
         """Print a result: as JSON where that was asked for, else as `view` shows it."""
-        say(json_text(result) if self.where.as_json else view(result))
+        say(json_text(result) if self.where.as_json else view(result, self.now_ms))
 
-    async def ended(self, request_id: str) -> Result:
-        """Wait for an operation to end; return its last get_request_status. Raises Failure where it does not."""
+    def note(self, text: str) -> None:
+        """Tell something on stderr, on a line of its own."""
+        click.echo(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, err=True)
+
+    @property
+    def now_ms(self) -> int:
+        """The time now, ms since the epoch."""
+        return self.world.now_ms()
+
+    async def _meant(self, error: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
+        """Guess which component was meant where there is none of that name."""
+        if error.get("code") != "COMPONENT_NOT_FOUND":
+            return ""
+        named = fields.get(str((error.get("details") or {}).get("field")))
+        reply: dict[str, Any] = {}
+        with suppress(NobodyAnswers):  # the no itself is what counts
+            reply = await self.reply("get_presence", {})
+        known = {each["component_id"] for each in reply["result"]["components"]} if reply.get("ok") else set()
+        for name in named if isinstance(named, list) else [str(named)]:
+            close = difflib.get_close_matches(name, known, n=1)
+            if close and name not in known:
+                return f"Did you mean {close[0]}?"
+        return ""
+
+    async def ended(self, request_id: str, seen: Callable[[Result], None]) -> Result:
+        """Wait for an operation to end; return its last get_request_status. Raises Failure where it does not.
+
+        `seen` is given each status on the way, the last one too.
+        """
         patience_s = self.where.timeout or WORK_S
         waited_s, (pause_s, longest_s) = 0.0, POLL_S
         while True:
             reply = await self.reply("get_request_status", {"request_id": request_id})
             error = reply.get("error") or {}
-            if not reply.get("ok") and error.get("code") != "RATE_LIMITED":
-                refuse(error, as_json=self.where.as_json)
-            if reply.get("ok") and reply["result"]["request"]["status"] in FINAL:
+            if reply.get("ok"):
                 result: Result = reply["result"]
-                return result
+                seen(result)
+                if result["request"]["status"] in ENDED:
+                    return result
+            elif error.get("code") != "RATE_LIMITED":
+                refuse(error, as_json=self.where.as_json)
             if waited_s >= patience_s:
                 raise Failure(f"{request_id} has not ended within {patience_s:g} s; it goes on without us.", REFUSED)
             limited_s = float(error.get("retry_after_ms", 0)) / 1000
@@ -151,6 +200,10 @@ async def tick(what: str, after_s: float) -> None:
 async def serve(
     function: Callable[..., Awaitable[None]], where: Where, world: World, values: Mapping[str, Any]
 ) -> None:
-    """Run a command of `asking`."""
-    async with world.connect(where) as caller:
-        await function(Desk(caller, where, world), **values)
+    """Run a command of `asking`. Raises Failure where the answer lacks what this version knows."""
+    try:
+        async with world.connect(where) as caller:
+            await function(Desk(caller, where, world), **values)
+    except (AttributeError, LookupError, TypeError) as why:
+        told = f"The answer is not understood ({type(why).__name__}: {why}); is the gateway of another version?"
+        raise Failure(f"{told} See: request NAME", REFUSED) from why

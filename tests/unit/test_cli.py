@@ -1,102 +1,19 @@
-"""The commands that ask: what each sends, what it shows, and with which code it ends."""
+"""The commands that ask: what each sends, as the models of the requests want it, and what it shows."""
 
-import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from gateway import __version__, daemon
-from gateway.cli import cli, logs
-from gateway.cli.asking import Where
-from gateway.cli.desk import World, tick
-from gateway.errors import ConfigError
+from gateway.api import REQUESTS
+from gateway.cli import cli
+from tests.cli_scene import HEALTH, ID, NOW, PARENT, PRESENCE, QUEUED, REQUEST, FakeGateway, child, run, status_of
 
-ID = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV"
-REQUEST = {
-    "request_id": ID,
-    "kind": "COMMAND",
-    "command_type": "identify",
-    "arguments": {"seconds": 10},
-    "target_component": "module-03",
-    "priority": "NORMAL",
-    "status": "QUEUED",
-    "creator": "root",
-    "created_at": "2026-11-21T20:30:00.000Z",
-    "expires_at": "2026-11-22T20:30:00.000Z",
-    "retry_count": 0,
-    "delivery": "AT_LEAST_ONCE",
-    "metadata": {},
-}
-QUEUED = {"request": REQUEST, "queue_position": 3}
-PACK = {
-    "component_id": "pack-01",
-    "kind": "PACK",
-    "bus": "can0",
-    "node": 0x12,
-    "presence": "ONLINE",
-    "reason": None,
-    "since": "2026-11-21T20:00:00.000Z",
-    "last_seen": "2026-11-21T20:30:00.000Z",
-    "expected_return": None,
-}
-PRESENCE = {"components": [PACK]}
-HEALTH = {
-    "healthy": True,
-    "queue_depth": 4,
-    "active_operations": 1,
-    "average_wait_ms": 1500.0,
-    "average_processing_ms": 20.0,
-    "failure_rate": 0.125,
-    "buses": [{"name": "can0", "state": "UP", "frames": 7}],
-    "upstream": {"connected": False, "outbox": 2},
-    "timestamp": "2026-11-21T20:30:00.000Z",
-}
-
-
-def status_of(status: str, **more: Any) -> dict[str, Any]:
-    return {"request": {**REQUEST, "status": status, **more}, "queue_position": None}
-
-
-class FakeGateway:
-    """Answers each request with what was put there for it, the last answer again and again; notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.patience: list[float] = []
-        self.where: Where | None = None
-        self.slept: list[float] = []
-        self._answers: dict[str, list[dict[str, Any]]] = {}
-        self.world = World(connect=self._connect, sleep=self._sleep)
-
-    def answers(self, request: str, *results: dict[str, Any]) -> "FakeGateway":
-        self._answers[request] = [{"ok": True, "result": result} for result in results]
-        return self
-
-    def refuses(self, request: str, code: str, message: str = "Do it otherwise.", **more: Any) -> "FakeGateway":
-        error = {"code": code, "message": message, "class": "REFUSED", **more}
-        self._answers.setdefault(request, []).append({"ok": False, "error": error})
-        return self
-
-    async def call(self, request: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        self.asked.append((request, dict(fields)))
-        self.patience.append(timeout_s)
-        waiting = self._answers[request]
-        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
-
-    @asynccontextmanager
-    async def _connect(self, where: Where) -> AsyncIterator["FakeGateway"]:
-        self.where = where
-        yield self
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        await asyncio.sleep(0)
+DOCS = Path(__file__).parents[2] / "docs"
+OTHER_ID = f"{ID[:-1]}W"
 
 
 @pytest.fixture
@@ -104,130 +21,255 @@ def gateway() -> FakeGateway:
     return FakeGateway()
 
 
-def run(gateway: FakeGateway | None, *words: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli, words, obj=gateway and gateway.world, input=stdin)
+# --- pairing ----------------------------------------------------------------------------------------------------------
+
+PAIRING = {"initiator_component": "pack-01", "target_component": "module-03"}
 
 
-# --- what is asked ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        ("", {}),
+        ("--type standard", {"request_type": "STANDARD"}),
+        (
+            "--emergency --expiry 2 --title swap --priority high",
+            {"request_type": "EMERGENCY", "ttl_s": 7200.0, "title": "swap", "priority": "HIGH"},
+        ),
+        ("--expiry 90m", {"ttl_s": 5400.0}),
+        ("--ttl 90", {"ttl_s": 90.0}),
+        (
+            "--proxy pack-02 --metadata order=17 --metadata bay=b=4",
+            {"request_type": "PROXY", "proxy_component": "pack-02", "metadata": {"order": "17", "bay": "b=4"}},
+        ),
+        (
+            "--hold-ref wo-7 --hold-amount 12.5 --source erp --source-ref e1 --description d --delivery at_most_once",
+            {
+                "hold_ref": "wo-7",
+                "hold_amount": 12.5,
+                "source": "erp",
+                "source_ref": "e1",
+                "description": "d",
+                "delivery": "AT_MOST_ONCE",
+            },
+        ),
+        ("--expected-duration 2m --idempotency-key k", {"expected_duration_s": 120.0, "idempotency_key": "k"}),
+    ],
+)
+def test_pair_queues_a_pairing_request(gateway: FakeGateway, options: str, fields: dict[str, Any]) -> None:
+    gateway.answers("queue_pairing_request", QUEUED)
+    assert run(gateway, "pair", "pack-01", "module-03", *options.split()).exit_code == 0
+    assert gateway.asked == [("queue_pairing_request", {**PAIRING, **fields})]
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+IDENTIFY = {"command_type": "identify", "arguments": {}}
+ROUTED = {**IDENTIFY, "targets": ["module-01", "module-03"]}
+CHOSEN = {**IDENTIFY, "selector": {"kind": "MODULE"}}
 
 
 @pytest.mark.parametrize(
     ("words", "fields"),
     [
+        ("module-03", {**IDENTIFY, "target_component": "module-03"}),
+        ("module-03 seconds=30", {**IDENTIFY, "target_component": "module-03", "arguments": {"seconds": 30}}),
+        ("module-01 seconds=30 module-03", {**ROUTED, "arguments": {"seconds": 30}}),
+        ("--kind module", CHOSEN),
+        ("--selector kind=module,parent=pack-01", {**IDENTIFY, "selector": {"kind": "MODULE", "parent": "pack-01"}}),
         (
-            ["pair", "pack-01", "module-03"],
-            {"initiator_component": "pack-01", "target_component": "module-03"},
-        ),
-        (
-            ["pair", "pack-01", "module-03", "--emergency", "--expiry", "2", "--title", "swap", "--priority", "high"],
+            "--kind pack --bus can0 --capability identify --parent pack-01 seconds=3",
             {
-                "initiator_component": "pack-01",
+                **IDENTIFY,
+                "selector": {"kind": "PACK", "parent": "pack-01", "bus": "can0", "capability": "identify"},
+                "arguments": {"seconds": 3},
+            },
+        ),
+        ("module-01 module-03 --strategy failover", {**ROUTED, "strategy": "FAILOVER"}),
+        ("--kind MODULE --strategy optimal", {**CHOSEN, "strategy": "OPTIMAL"}),
+        ("--kind MODULE --policy any", {**CHOSEN, "aggregation": {"policy": "ANY"}}),
+        ("--kind MODULE --quorum 2", {**CHOSEN, "aggregation": {"policy": "QUORUM", "n": 2}}),
+        ("--kind MODULE --policy QUORUM --quorum 2", {**CHOSEN, "aggregation": {"policy": "QUORUM", "n": 2}}),
+        ("--kind MODULE --barrier", {**CHOSEN, "barrier": True}),
+        (
+            f"module-03 --depends-on {ID} --depends-on {OTHER_ID} --conflict-key lamp --conflict-policy supersede",
+            {
+                **IDENTIFY,
                 "target_component": "module-03",
-                "request_type": "EMERGENCY",
-                "expiry_hours": 2.0,
-                "title": "swap",
-                "priority": "HIGH",
+                "depends_on": [ID, OTHER_ID],
+                "conflict_key": "lamp",
+                "conflict_policy": "SUPERSEDE",
             },
         ),
         (
-            ["pair", "pack-01", "module-03", "--proxy", "pack-02", "--metadata", "order=17", "--metadata", "bay=b=4"],
-            {
-                "initiator_component": "pack-01",
-                "target_component": "module-03",
-                "request_type": "PROXY",
-                "proxy_component": "pack-02",
-                "metadata": {"order": "17", "bay": "b=4"},
-            },
+            "module-03 --ttl 90s --answer-within 500ms --idempotency-key k1",
+            {**IDENTIFY, "target_component": "module-03", "ttl_s": 90.0, "timeout_s": 0.5, "idempotency_key": "k1"},
         ),
+        ("module-03 --expiry 1d", {**IDENTIFY, "target_component": "module-03", "ttl_s": 86_400.0}),
     ],
 )
-def test_pair_queues_a_pairing_request(gateway: FakeGateway, words: list[str], fields: dict[str, Any]) -> None:
-    gateway.answers("queue_pairing_request", QUEUED)
-    assert run(gateway, *words).exit_code == 0
-    assert gateway.asked == [("queue_pairing_request", fields)]
+@pytest.mark.parametrize(("verb", "request_name"), [("command", "queue_command"), ("route", "route_command")])
+def test_a_command_is_queued_or_planned_alike(
+    gateway: FakeGateway, verb: str, request_name: str, words: str, fields: dict[str, Any]
+) -> None:
+    gateway.answers(request_name, QUEUED if verb == "command" else {"plan": []})
+    assert run(gateway, verb, "identify", *words.split()).exit_code == 0
+    assert gateway.asked == [(request_name, fields)]
 
 
-def test_command_queues_a_command_with_its_arguments(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED)
-    words = ["write_parameter", "module-03", "id=0x10", "value=7", "--ttl", "60", "--idempotency-key", "k1"]
-    assert run(gateway, "command", *words).exit_code == 0
-    fields = {
-        "command_type": "write_parameter",
-        "target_component": "module-03",
-        "arguments": {"id": 16, "value": 7},
-        "ttl_s": 60.0,
-        "idempotency_key": "k1",
-    }
-    assert gateway.asked == [("queue_command", fields)]
+def test_a_plan_tells_who_would_be_asked_and_why(gateway: FakeGateway) -> None:
+    rows = [
+        {
+            "component_id": "module-02",
+            "presence": "OFFLINE",
+            "capable": True,
+            "score": 9.5,
+            "rank": None,
+            "reason": "away",
+        },
+        {
+            "component_id": "module-01",
+            "presence": "ONLINE",
+            "capable": True,
+            "score": 0.25,
+            "rank": 1,
+            "reason": "idle",
+        },
+    ]
+    shown = run(gateway.answers("route_command", {"plan": rows}), "route", "identify", "--kind", "module").stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert lines[1:] == [
+        ["1", "module-01", "ONLINE", "yes", "0.2", "idle"],
+        ["–", "module-02", "OFFLINE", "yes", "9.5", "away"],
+    ]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("true", True),
-        ("5", 5),
-        ("0x1F", 31),
-        ("-2.5", -2.5),
-        ('"5"', "5"),
-        ("[1, 2]", [1, 2]),
-        ('{"a": {"b": 1}}', {"a": {"b": 1}}),
-        ("{a = 1}", {"a": 1}),
-        ("plain", "plain"),
-        ("", ""),
-        ("inf", "inf"),
-        ("2026-11-21", "2026-11-21"),
-        ("1\nother = 2", "1\nother = 2"),
-    ],
-)
-def test_values_of_the_command_line_have_their_types(gateway: FakeGateway, text: str, value: Any) -> None:
-    gateway.answers("queue_command", QUEUED)
-    assert run(gateway, "command", "odd", "module-03", f"x={text}").exit_code == 0
-    assert gateway.asked[0][1]["arguments"] == {"x": value}
+def test_a_routed_command_is_said_to_be_for_so_many_targets(gateway: FakeGateway) -> None:
+    gateway.answers("queue_command", {"request": PARENT, "children": [ID], "queue_position": None})
+    shown = run(gateway, "command", "identify", "module-01", "module-02", "module-03").stdout
+    assert "identify seconds=10, for 3 targets: QUEUED; it may wait until 2026-11-22 20:30:00Z (in 23 h)\n" in shown
+
+
+# --- each command, its request ----------------------------------------------------------------------------------------
+
+DRAINED = {"component_id": "x", "requests_processed": 1, "successful": 1, "failed": 0, "processing_time_ms": 9}
+SPREAD = {"mean": 1.5, "p50": 1.0, "p95": 3.0, "p99": 4.0}
+FIGURES = {
+    "count": 3,
+    "throughput_per_hour": 3.0,
+    "wait_ms": SPREAD,
+    "processing_ms": SPREAD,
+    "retries": 1,
+    "failure_rate": 0.25,
+}
+METRICS = {"from": "2026-11-21T19:35:00.000Z", "to": NOW, "totals": FIGURES, "groups": []}
+REPLAYED = {"replayed": 3, "from_seq": 5, "to_seq": 7}
+WHOLE = {"entries": 7, "last_seq": 7, "first_broken": None, "head": "ab" * 32}
 
 
 @pytest.mark.parametrize(
     ("words", "request_name", "fields"),
     [
-        (["cancel", ID, "--reason", "late"], "cancel_request", {"request_id": ID, "cancellation_reason": "late"}),
-        (["request-status", ID], "get_request_status", {"request_id": ID}),
+        (f"cancel {ID} --reason late", "cancel_request", {"request_id": ID, "cancellation_reason": "late"}),
+        (f"request-status {ID}", "get_request_status", {"request_id": ID}),
         (
-            ["drain", "module-03", "--max", "5", "--proxy"],
+            "drain module-03 --max 5 --proxy",
             "process_offline_queue",
             {"component_id": "module-03", "max_operations": 5, "process_proxy_queue": True, "wait": True},
         ),
         (
-            ["drain", "module-03", "--no-wait"],
+            "drain module-03 --no-wait",
             "process_offline_queue",
             {"component_id": "module-03", "process_proxy_queue": False, "wait": False},
         ),
-        (["params"], "get_params", {}),
+        ("health", "get_health", {}),
+        ("components", "get_presence", {}),
+        ("proxy-queue pack-01", "list_proxy_queue", {"proxy_component": "pack-01", "page_size": 50}),
+        ("dead-letters", "list_dead_letters", {"page_size": 50}),
+        ("dead-letters module-03 --limit 3", "list_dead_letters", {"component_id": "module-03", "page_size": 3}),
+        (f"requeue {ID}", "requeue", {"request_id": ID}),
+        (f"requeue {ID} --ttl 2h", "requeue", {"request_id": ID, "ttl_s": 7200.0}),
+        (f"discard {ID} --reason done", "discard", {"request_id": ID, "reason": "done"}),
+        (f"set-priority {ID} high", "set_priority", {"request_id": ID, "priority": "HIGH"}),
         (
-            ["params", "set", "max_retry_attempts=5", "enable_retry=false"],
+            f"reorder module-03 {OTHER_ID} {ID}",
+            "reorder_queue",
+            {"component_id": "module-03", "request_ids": [OTHER_ID, ID]},
+        ),
+        (
+            f"settle {ID} captured --settlement-ref s-1",
+            "settle",
+            {"request_id": ID, "outcome": "CAPTURED", "settlement_ref": "s-1"},
+        ),
+        ("history", "get_history", {"page_size": 50}),
+        (
+            "history --creator root --component module-03 --type identify --status failed --from 2026-11-20 --to 30m",
+            "get_history",
+            {
+                "creator": "root",
+                "component_id": "module-03",
+                "command_type": "identify",
+                "status": "FAILED",
+                "from": "2026-11-20T00:00:00.000Z",
+                "to": "2026-11-21T20:05:00.000Z",
+                "page_size": 50,
+            },
+        ),
+        ("metrics", "get_metrics", {"window": "HOUR"}),
+        ("metrics day --by TYPE", "get_metrics", {"window": "DAY", "by": "type"}),
+        ("metrics --from 1h", "get_metrics", {"from": "2026-11-21T19:35:00.000Z", "to": NOW}),
+        (
+            "metrics --from 2026-11-20T10:00+02:00 --to 2026-11-21 --by status",
+            "get_metrics",
+            {"from": "2026-11-20T08:00:00.000Z", "to": "2026-11-21T00:00:00.000Z", "by": "status"},
+        ),
+        ("params", "get_params", {}),
+        (
+            "params set max_retry_attempts=5 enable_retry=false",
             "set_params",
             {"params": {"max_retry_attempts": 5, "enable_retry": False}},
         ),
-        (["health"], "get_health", {}),
-        (["components"], "get_presence", {}),
+        (
+            "adopt module-09 --bus can0 --node 0xA9 --kind module --owner fleet --parent pack-01",
+            "adopt_component",
+            {
+                "component_id": "module-09",
+                "bus": "can0",
+                "node": 0xA9,
+                "kind": "MODULE",
+                "owner": "fleet",
+                "parent": "pack-01",
+            },
+        ),
+        ("mark module-03 online --reason seen", "mark_online", {"component_id": "module-03", "reason": "seen"}),
+        (
+            "mark module-03 OFFLINE --reason removed --expected-return 2h",
+            "mark_offline",
+            {"component_id": "module-03", "reason": "removed", "expected_return": "2026-11-21T22:35:00.000Z"},
+        ),
+        ("audit --from-seq 4 --limit 9", "get_audit", {"from_seq": 4, "page_size": 9}),
+        ("audit verify", "verify_audit", {}),
+        ("replay 5", "replay", {"from_seq": 5, "to_seq": 5}),
+        ("replay 5 7", "replay", {"from_seq": 5, "to_seq": 7}),
+        ("confirm-clock", "confirm_clock", {}),
     ],
 )
 def test_each_command_sends_its_request(
-    gateway: FakeGateway, words: list[str], request_name: str, fields: dict[str, Any]
+    gateway: FakeGateway, words: str, request_name: str, fields: dict[str, Any]
 ) -> None:
-    drained = {"component_id": "x", "requests_processed": 1, "successful": 1, "failed": 0, "processing_time_ms": 9}
-    result = {**QUEUED, **HEALTH, **PRESENCE, **drained, "params": {"enable_retry": True}}
-    gateway.answers(request_name, result)
-    assert run(gateway, *words).exit_code == 0
+    lists: dict[str, Any] = {"requests": [], "authorized_targets": [], "entries": []}
+    result = {**QUEUED, **HEALTH, **PRESENCE, **DRAINED, **METRICS, **REPLAYED, **lists}
+    result |= {"params": {"enable_retry": True}, "component": PRESENCE["components"][0]}
+    gateway.answers(request_name, WHOLE if request_name == "verify_audit" else result)
+    ended = run(gateway, *words.split())
+    assert ended.exit_code == 0, ended.stderr
     assert gateway.asked == [(request_name, fields)]
+    assert ended.stdout
 
 
 def test_status_tells_health_and_presence(gateway: FakeGateway) -> None:
     shown = run(gateway.answers("get_health", HEALTH).answers("get_presence", PRESENCE), "status").stdout
-    assert "healthy" in shown
-    assert "queue depth" in shown
-    assert "12.5%" in shown
-    assert "can0" in shown
-    assert "away" in shown
-    assert "pack-01" in shown
+    for told in ("healthy", "queue depth", "12.5%", "can0", "away", "pack-01"):
+        assert told in shown
 
 
 def test_show_tells_presence_and_what_waits(gateway: FakeGateway) -> None:
@@ -239,31 +281,127 @@ def test_show_tells_presence_and_what_waits(gateway: FakeGateway) -> None:
     assert ID in shown
 
 
-def test_queue_follows_the_pages_up_to_its_limit(gateway: FakeGateway) -> None:
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "request_name"),
+    [
+        ("queue", "get_queued_requests"),
+        ("history", "get_history"),
+        ("dead-letters", "list_dead_letters"),
+        ("proxy-queue pack-01", "list_proxy_queue"),
+    ],
+)
+def test_a_list_follows_the_pages_up_to_its_limit(gateway: FakeGateway, words: str, request_name: str) -> None:
     page = [REQUEST] * 200
-    gateway.answers(
-        "get_queued_requests", {"requests": page, "next_cursor": "a"}, {"requests": page[:50], "next_cursor": "b"}
-    )
-    result = run(gateway, "queue", "--limit", "250", "--json")
+    gateway.answers(request_name, {"requests": page, "next_cursor": "a"}, {"requests": page[:50], "next_cursor": "b"})
+    result = run(gateway, *words.split(), "--limit", "250", "--json")
     assert len(json.loads(result.stdout)["requests"]) == 250
     assert [(fields["page_size"], fields.get("cursor")) for _, fields in gateway.asked] == [(200, None), (50, "a")]
 
 
-def test_queue_ends_with_the_last_page(gateway: FakeGateway) -> None:
-    gateway.answers("get_queued_requests", {"requests": []})
+def test_a_list_that_is_cut_off_says_so(gateway: FakeGateway) -> None:
+    gateway.answers("get_history", {"requests": [REQUEST], "next_cursor": "a"})
+    assert run(gateway, "history", "--limit", "1").stdout.endswith("There is more: see --limit.\n")
+
+
+@pytest.mark.parametrize("last", [{"requests": []}, {"requests": [], "next_cursor": None}])
+def test_a_list_ends_with_the_last_page(gateway: FakeGateway, last: dict[str, Any]) -> None:
+    gateway.answers("get_queued_requests", last)
     assert run(gateway, "queue", "module-03", "--status", "failed").stdout == "None.\n"
     (asked,) = gateway.asked
-    assert asked[1] == {
-        "component_id": "module-03",
-        "queue_type": "ALL",
-        "status_filter": "FAILED",
-        "page_size": 50,
-    }
+    assert asked[1] == {"component_id": "module-03", "queue_type": "ALL", "status_filter": "FAILED", "page_size": 50}
 
 
 def test_an_empty_queue_has_nothing_waiting(gateway: FakeGateway) -> None:
     gateway.answers("get_queued_requests", {"requests": []})
     assert run(gateway, "queue", "module-03").stdout == "Nothing is waiting.\n"
+
+
+def test_the_queue_tells_how_many_children_of_a_parent_have_ended_only_where_it_lists_all(gateway: FakeGateway) -> None:
+    waiting = {**REQUEST, "parent_id": PARENT["request_id"]}
+    gateway.answers("get_queued_requests", {"requests": [PARENT, waiting]})
+    assert "3 targets, 2 ended" in run(gateway, "queue").stdout
+    assert "3 targets, 2 ended" not in run(gateway, "queue", "--status", "queued").stdout
+    assert "3 targets, 2 ended" not in run(gateway, "queue", "--type", "standard").stdout
+
+
+def test_the_status_of_a_parent_tells_its_children(gateway: FakeGateway) -> None:
+    children = [child(1, "COMPLETED", result={"result_code": 0, "data": 7}), child(2, "PROCESSING"), child(3, "QUEUED")]
+    gateway.answers("get_request_status", {"request": PARENT, "queue_position": None, "children": children})
+    shown = run(gateway, "request-status", PARENT["request_id"]).stdout
+    assert "1 of 3 ended (1 COMPLETED, 1 PROCESSING, 1 QUEUED)" in shown
+    assert "result_code 0, data 7" in shown
+
+
+# --- any request ------------------------------------------------------------------------------------------------------
+
+
+def test_request_sends_anything_and_prints_the_reply(gateway: FakeGateway) -> None:
+    gateway.answers("get_metrics", {"from": NOW})
+    result = run(gateway, "request", "get_metrics", "window=HOUR")
+    assert gateway.asked == [("get_metrics", {"window": "HOUR"})]
+    assert json.loads(result.stdout) == {"ok": True, "result": {"from": NOW}}
+
+
+def test_request_takes_lists_and_maps(gateway: FakeGateway) -> None:
+    gateway.answers("queue_command", QUEUED)
+    words = [
+        "command_type=identify",
+        'arguments={"seconds": 3}',
+        "selector={kind = 'MODULE'}",
+        'aggregation={"policy": "ANY"}',
+    ]
+    assert run(gateway, "request", "queue_command", *words, f'depends_on=["{ID}"]', "barrier=true").exit_code == 0
+    fields = {
+        "command_type": "identify",
+        "arguments": {"seconds": 3},
+        "selector": {"kind": "MODULE"},
+        "aggregation": {"policy": "ANY"},
+        "depends_on": [ID],
+        "barrier": True,
+    }
+    assert gateway.asked == [("queue_command", fields)]
+
+
+def test_request_reads_its_fields_from_a_file_or_standard_input(gateway: FakeGateway, tmp_path: Path) -> None:
+    gateway.strict = False
+    gateway.answers("queue_command", QUEUED)
+    (tmp_path / "fields.json").write_text('{"command_type": "wake", "ttl_s": 5}')
+    assert run(gateway, "request", "queue_command", "--from", str(tmp_path / "fields.json"), "ttl_s=7").exit_code == 0
+    assert run(gateway, "request", "queue_command", "--from", "-", stdin='{"a": 1}').exit_code == 0
+    assert [fields for _, fields in gateway.asked] == [{"command_type": "wake", "ttl_s": 7}, {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{", "no valid JSON"), ("[" * 100_000, "no valid JSON"), ("[1]", "write one map"), ("\xff", "no valid JSON")],
+)
+def test_request_refuses_a_file_that_is_no_map(gateway: FakeGateway, text: str, problem: str) -> None:
+    result = run(gateway, "request", "queue_command", "--from", "-", stdin=text)
+    assert result.exit_code == 2
+    assert problem in result.stderr
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+EXAMPLES = re.findall(r"^bms-gateway (.*?)(?: +#.*| \|.*)?$", (DOCS / "command-line.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", EXAMPLES)
+def test_the_examples_of_the_document_are_what_a_gateway_understands(gateway: FakeGateway, words: str) -> None:
+    lists: dict[str, Any] = {"requests": [], "plan": [], "children": []}
+    result = {**QUEUED, **HEALTH, **PRESENCE, **DRAINED, **METRICS, **lists, "component": PRESENCE["components"][0]}
+    for name in REQUESTS:
+        gateway.answers(name, WHOLE if name == "verify_audit" else result)
+    gateway.answers("get_request_status", status_of("COMPLETED"))
+    ended = run(gateway, *shlex.split(words))
+    assert ended.exit_code == 0, ended.stderr
+    assert gateway.asked
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", [["--help"], ["identify", "module-03", "--priority", "urgent"]])
@@ -273,247 +411,6 @@ def test_words_of_the_api_are_shown_in_capitals(gateway: FakeGateway, words: lis
     assert "low" not in result.output.replace("allow", "").replace("below", "")
 
 
-# --- any request ------------------------------------------------------------------------------------------------------
-
-
-def test_request_sends_anything_and_prints_the_reply(gateway: FakeGateway) -> None:
-    gateway.answers("get_metrics", {"window": "HOUR"})
-    result = run(gateway, "request", "get_metrics", "window=HOUR")
-    assert gateway.asked == [("get_metrics", {"window": "HOUR"})]
-    assert json.loads(result.stdout) == {"ok": True, "result": {"window": "HOUR"}}
-
-
-def test_request_reads_its_fields_from_a_file_or_standard_input(gateway: FakeGateway, tmp_path: Path) -> None:
-    gateway.answers("queue_command", QUEUED)
-    (tmp_path / "fields.json").write_text('{"command_type": "wake", "ttl_s": 5}')
-    assert run(gateway, "request", "queue_command", "--from", str(tmp_path / "fields.json"), "ttl_s=7").exit_code == 0
-    assert run(gateway, "request", "queue_command", "--from", "-", stdin='{"a": 1}').exit_code == 0
-    assert [fields for _, fields in gateway.asked] == [{"command_type": "wake", "ttl_s": 7}, {"a": 1}]
-
-
-@pytest.mark.parametrize(("text", "problem"), [("{", "no valid JSON"), ("[1]", "write one map")])
-def test_request_refuses_a_file_that_is_no_map(gateway: FakeGateway, text: str, problem: str) -> None:
-    result = run(gateway, "request", "queue_command", "--from", "-", stdin=text)
-    assert result.exit_code == 2
-    assert problem in result.stderr
-
-
-def test_request_prints_a_refusal_too_and_ends_with_1(gateway: FakeGateway) -> None:
-    result = run(gateway.refuses("wake_up", "UNKNOWN_COMMAND"), "request", "wake_up")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["error"]["code"] == "UNKNOWN_COMMAND"
-    assert "UNKNOWN_COMMAND: Do it otherwise." in result.stderr
-
-
-# --- how it ends ------------------------------------------------------------------------------------------------------
-
-
-def test_a_refusal_is_told_with_code_and_advice_on_stderr(gateway: FakeGateway) -> None:
-    gateway.refuses("queue_command", "RATE_LIMITED", "Wait.", retry_after_ms=1500)
-    result = run(gateway, "command", "identify", "module-03")
-    assert result.exit_code == 1
-    assert result.stderr == "RATE_LIMITED: Wait. (in 1.5 s)\n"
-    assert result.stdout == ""
-
-
-def test_a_refusal_is_json_where_that_was_asked_for(gateway: FakeGateway) -> None:
-    result = run(gateway.refuses("get_health", "INTERNAL"), "--json", "health")
-    assert result.exit_code == 1
-    assert json.loads(result.stderr)["code"] == "INTERNAL"
-
-
-@pytest.mark.parametrize("words", [["--json", "components"], ["components", "--json"]])
-def test_options_are_good_before_and_after_the_verb(gateway: FakeGateway, words: list[str]) -> None:
-    assert json.loads(run(gateway.answers("get_presence", PRESENCE), *words).stdout) == PRESENCE
-
-
-def test_what_is_said_after_the_verb_goes_over_what_was_said_before(gateway: FakeGateway) -> None:
-    gateway.answers("get_health", HEALTH)
-    words = [
-        "--broker",
-        "mqtt://a",
-        "--gateway",
-        "gw-1",
-        "--timeout",
-        "3",
-        "health",
-        "--actor",
-        "x",
-        "--broker",
-        "mqtt://b",
-    ]
-    assert run(gateway, *words).exit_code == 0
-    assert gateway.where is not None
-    assert (gateway.where.broker, gateway.where.gateway, gateway.where.actor) == ("mqtt://b", "gw-1", "x")
-    assert gateway.patience == [3.0]
-
-
-@pytest.mark.parametrize(
-    ("words", "problem"),
-    [
-        (["health", "--broker", "mqtt://a"], "--broker needs --gateway and --actor"),
-        (["health", "--actor", "x"], "go with --broker"),
-        (["--socket", "s", "health", "--broker", "mqtt://a"], "take one"),
-        (["command", "identify", "module-03", "seconds"], "'seconds' is not KEY=VALUE"),
-        (["pair", "a", "b", "--type", "STANDARD", "--emergency"], "--type STANDARD contradicts EMERGENCY"),
-        (["pair", "a", "b", "--proxy", "c", "--emergency"], "--proxy contradicts --emergency"),
-        (["cancel", ID], "--reason"),
-        (["params", "set"], "params set KEY=VALUE"),
-        (["params", "get"], "params set KEY=VALUE"),
-        (["nonsense"], "No such command"),
-    ],
-)
-def test_misuse_ends_with_2(gateway: FakeGateway, words: list[str], problem: str) -> None:
-    result = run(gateway, *words)
-    assert result.exit_code == 2
-    assert problem in result.stderr
-    assert gateway.asked == []
-
-
-def test_nobody_on_the_socket_ends_with_69(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BMS_GATEWAY_SOCKET", str(tmp_path / "nobody.sock"))
-    result = run(None, "health")
-    assert result.exit_code == 69
-    assert result.stderr.startswith("Nobody answers: ")
-    assert "nobody.sock" in result.stderr
-
-
-def test_nobody_on_the_broker_ends_with_69() -> None:
-    result = run(None, "health", "--broker", "mqtt://127.0.0.1:1", "--gateway", "gw", "--actor", "a", "--timeout", "5")
-    assert result.exit_code == 69
-
-
-def test_a_broker_address_that_is_none_ends_with_2() -> None:
-    result = run(None, "health", "--broker", "http://x", "--gateway", "gw", "--actor", "a")
-    assert result.exit_code == 2
-    assert "http://x" in result.stderr
-
-
-# --- waiting for the end ----------------------------------------------------------------------------------------------
-
-
-def test_wait_shows_how_it_ended(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED)
-    gateway.answers("get_request_status", QUEUED, status_of("PROCESSING"), status_of("COMPLETED"))
-    result = run(gateway, "command", "identify", "module-03", "--wait")
-    assert result.exit_code == 0
-    assert "place 3" in result.stderr
-    assert "COMPLETED" in result.stdout
-    assert gateway.slept == [0.2, 0.4]
-
-
-def test_wait_ends_with_1_unless_it_was_completed(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED)
-    error = {"code": "DEVICE_REFUSED", "message": "The component said no."}
-    gateway.answers("get_request_status", status_of("FAILED", last_error=error))
-    result = run(gateway, "command", "identify", "module-03", "--wait")
-    assert result.exit_code == 1
-    assert result.stderr.endswith(f"{ID} is FAILED. DEVICE_REFUSED: The component said no.\n")
-
-
-def test_wait_tells_who_cancelled_and_why(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED)
-    gateway.answers("get_request_status", status_of("CANCELLED", cancellation_reason="too late"))
-    result = run(gateway, "command", "identify", "module-03", "--wait")
-    assert result.stderr.endswith(f"{ID} is CANCELLED. too late\n")
-
-
-def test_wait_bears_a_rate_limit_for_as_long_as_it_says(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED)
-    gateway.refuses("get_request_status", "RATE_LIMITED", retry_after_ms=7000)
-    gateway._answers["get_request_status"].append({"ok": True, "result": status_of("COMPLETED")})
-    assert run(gateway, "command", "identify", "module-03", "--wait").exit_code == 0
-    assert gateway.slept == [7.0]
-
-
-def test_wait_ends_with_any_other_refusal(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED).refuses("get_request_status", "REQUEST_NOT_FOUND")
-    result = run(gateway, "command", "identify", "module-03", "--wait")
-    assert result.exit_code == 1
-    assert "REQUEST_NOT_FOUND" in result.stderr
-
-
-def test_wait_has_an_end(gateway: FakeGateway) -> None:
-    gateway.answers("queue_command", QUEUED).answers("get_request_status", QUEUED)
-    result = run(gateway, "command", "identify", "module-03", "--wait", "--timeout", "9")
-    assert result.exit_code == 1
-    assert "has not ended within 9 s" in result.stderr
-    assert max(gateway.slept) == 2.0
-    assert 9 <= sum(gateway.slept) <= 11
-
-
-class SlowGateway(FakeGateway):
-    """Takes three turns of the loop for an answer, with progress shown at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.world = World(connect=self._connect, sleep=self._sleep, shown_after_s=0)
-
-    async def call(self, request: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        for _ in range(3):
-            await asyncio.sleep(0)
-        return await super().call(request, fields, timeout_s)
-
-
-def test_slow_work_says_on_stderr_that_it_goes_on() -> None:
-    gateway = SlowGateway()
-    gateway.answers("process_offline_queue", {"accepted": True, "drain_id": "d1"})
-    result = run(gateway, "drain", "module-03")
-    assert result.stderr == "draining module-03 …\n"
-    assert result.stdout == "Accepted: drain d1.\n"
-
-
-def test_on_a_terminal_one_line_counts_the_seconds(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-
-    async def two_turns() -> None:
-        task = asyncio.create_task(tick("draining x", after_s=0))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-
-    asyncio.run(two_turns())
-    assert capsys.readouterr().err.replace("\x1b[K", "") == "\rdraining x … 0 s\r"
-
-
-# --- the daemon's own no ----------------------------------------------------------------------------------------------
-
-WHOLE = '[gateway]\nid = "gw"\n[[bus]]\nname = "can0"\ninterface = "virtual"\n'
-
-
-@pytest.mark.parametrize(
-    ("raised", "code"),
-    [
-        (ConfigError(["no such group"]), 78),
-        (ExceptionGroup("tasks", [ConfigError(["no such group"])]), 78),
-        (ExceptionGroup("tasks", [ExceptionGroup("inner", [ConfigError(["no such group"])])]), 78),
-        (ExceptionGroup("tasks", [ConfigError(["no such group"]), ValueError()]), 1),
-    ],
-)
-def test_what_the_daemon_finds_wrong_with_its_configuration_ends_with_78(
-    raised: Exception, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run_in_vain(settings: Any, *, scenario: Path | None) -> None:
-        raise raised
-
-    monkeypatch.setattr(daemon, "run", run_in_vain)
-    monkeypatch.setattr(logs, "configure", lambda settings: None)
-    (tmp_path / "gateway.toml").write_text(WHOLE)
-    result = run(None, "run", "--config", str(tmp_path / "gateway.toml"))
-    assert result.exit_code == code
-    assert (result.stderr == "no such group\n") == (code == 78)
-
-
-# --- the rest ---------------------------------------------------------------------------------------------------------
-
-
-def test_it_tells_its_version() -> None:
-    assert run(None, "--version").stdout.split()[-1] == __version__
-
-
 def test_every_command_explains_itself() -> None:
     for name in cli.commands:
         result = run(None, name, "--help")
@@ -521,7 +418,10 @@ def test_every_command_explains_itself() -> None:
         assert len(result.stdout.splitlines()) > 4
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script(shell: str) -> None:
-    result = run(None, "completion", shell)
-    assert "_BMS_GATEWAY_COMPLETE" in result.stdout
+def test_the_help_tells_every_command_once_in_one_line() -> None:
+    shown = run(None, "--help").stdout
+    _, *sections = re.split(r"^(?:Run|Look|Queue work|Tend the queues|Tend the gateway):\n", shown, flags=re.MULTILINE)
+    lines = [line for section in sections for line in section.splitlines() if line]
+    assert [line.split()[0] for line in lines] == list(cli.commands)
+    assert len(sections) == 5
+    assert not [line for line in lines if line.endswith("...")]

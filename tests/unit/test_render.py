@@ -1,4 +1,4 @@
-"""Tables for people: what is shown, and what never reaches a terminal."""
+"""Values, components, figures and records for people: what is shown, and what never reaches a terminal."""
 
 from typing import Any
 
@@ -6,22 +6,20 @@ import click
 import pytest
 
 from gateway.cli import render
+from gateway.cli.render import ages, cells
+from gateway.cli.render.gateway import condition, upstream
+from gateway.clock import parse_rfc3339, rfc3339
+from tests.cli_scene import HEALTH, PACK, REQUEST
 
-REQUEST = {
-    "request_id": "req_01ARZ3NDEKTSV4RRFFQ69G5FAV",
-    "kind": "PAIRING",
-    "initiator_component": "pack-01",
-    "request_type": "STANDARD",
-    "target_component": "module-03",
-    "priority": "HIGH",
-    "status": "QUEUED",
-    "creator": "tech-anna",
-    "expires_at": "2026-11-22T20:30:00.000Z",
-}
+NOW = parse_rfc3339("2026-11-21T20:35:00.000Z")
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 
 def plain(text: str) -> str:
     return click.unstyle(text)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -36,32 +34,99 @@ def plain(text: str) -> str:
         (0, "0"),
         (0.5, "0.5"),
         ("2026-11-21T20:30:00.123Z", "2026-11-21 20:30:00Z"),
+        ("2026-99-99T20:30:00.123Z", "2026-99-99T20:30:00.123Z"),
         (["a", "b"], "a, b"),
         ({"rule": "silence", "window_ms": 3500}, "rule silence, window_ms 3500"),
         ({"a": {"b": None}}, "a b –"),
     ],
 )
 def test_values_are_spelled_for_people(value: Any, shown: str) -> None:
-    assert render.text(value) == shown
+    assert cells.text(value) == shown
 
 
-def test_what_others_wrote_cannot_steer_the_terminal() -> None:
-    evil = "\x1b[2Jall is well\r\n\x07"
+def test_a_time_has_its_age_beside_it_where_the_time_is_known() -> None:
+    assert cells.text("2026-11-21T20:30:00.123Z", NOW) == "2026-11-21 20:30:00Z (4 min ago)"
+    assert cells.text({"a": ["2026-11-21T22:35:00.000Z"]}, NOW) == "a 2026-11-21 22:35:00Z (in 2 h)"
+    assert cells.age("2026-11-21T22:35:00.000Z", NOW) == "in 2 h"
+    assert cells.age(None, NOW) == "–"
+
+
+@pytest.mark.parametrize(
+    ("away_ms", "beside", "about"),
+    [
+        (0, "now", "at any moment"),
+        (-999, "now", "at any moment"),
+        (-SECOND, "1 s ago", "at any moment"),
+        (400, "now", "at any moment"),
+        (SECOND, "in 1 s", "in about 1 second"),
+        (45 * SECOND, "in 45 s", "in about 45 seconds"),
+        (89 * SECOND, "in 89 s", "in about 89 seconds"),
+        (-119 * SECOND, "119 s ago", "at any moment"),
+        (2 * MINUTE, "in 2 min", "in about 2 minutes"),
+        (170 * SECOND, "in 2 min", "in about 3 minutes"),
+        (-90 * MINUTE, "90 min ago", "at any moment"),
+        (47 * HOUR, "in 47 h", "in about 2 days"),
+        (2 * DAY, "in 2 d", "in about 2 days"),
+    ],
+)
+def test_how_far_away_a_time_is(away_ms: int, beside: str, about: str) -> None:
+    assert ages.beside(NOW + away_ms, NOW) == beside
+    assert ages.about(NOW + away_ms, NOW) == about
+
+
+@pytest.mark.parametrize(
+    ("length_ms", "shown"),
+    [
+        (None, "–"),
+        (0, "0 ms"),
+        (4.25, "4.25 ms"),
+        (999.4, "999 ms"),
+        (999.9, "1 s"),
+        (1250, "1.25 s"),
+        (90_000, "90 s"),
+        (120_000, "2 min"),
+        (7_300_000, "2 h"),
+    ],
+)
+def test_a_measured_duration_has_the_digits_that_count(length_ms: float | None, shown: str) -> None:
+    assert ages.exact(length_ms) == shown
+
+
+EVIL = "\x1b[2Jall is well\r\n\x07"
+EVIL_TIME = "\x1b[2J\x1b[2J..T........\r\n\x07..Z"
+
+
+@pytest.mark.parametrize("evil", [EVIL, EVIL_TIME])
+def test_what_others_wrote_cannot_steer_the_terminal(evil: str) -> None:
+    request = {**REQUEST, "creator": evil, "title": evil, "command_type": evil, "cancellation_reason": evil}
+    listed = {"requests": [{**request, "last_error": {"code": evil, "message": evil}}]}
+    entry = dict.fromkeys(("seq", "at", "actor", "transport", "action", "subject", "outcome", "code"), evil)
     for shown in (
-        render.text(evil),
-        render.text({evil: [evil]}),
-        render.state(evil),
-        render.requests({"requests": [{**REQUEST, "creator": evil, "initiator_component": evil}]}),
-        render.request_status({"request": {**REQUEST, "title": evil}}),
-        render.parameters({"params": {evil: evil}}),
+        cells.text(evil),
+        cells.text({evil: [evil]}),
+        cells.state(evil),
+        render.requests(listed, NOW),
+        render.dead_letters(listed, NOW),
+        render.history(listed, NOW),
+        render.request_status({"request": request, "children": [request]}, NOW),
+        render.queued({"request": request}, NOW),
+        render.parameters({"params": {evil: evil}}, NOW),
+        render.audit({"entries": [entry]}, NOW),
+        render.plan({"plan": [{**PLACE, "component_id": evil, "reason": evil}]}, NOW),
     ):
         assert not set("\x1b\r\x07") & set(plain(shown))
         assert "\x1b[2J" not in shown
 
 
+PLACE = {"component_id": "x", "presence": "ONLINE", "capable": True, "score": 1.0, "rank": 1, "reason": "idle"}
+
+
 def test_a_presence_is_coloured_and_a_stranger_is_not() -> None:
     assert render.state("ONLINE") == click.style("ONLINE", fg="green")
     assert render.state("SOMETHING") == "SOMETHING"
+
+
+# --- layout -----------------------------------------------------------------------------------------------------------
 
 
 def test_columns_stand_below_their_headers_in_spite_of_colours() -> None:
@@ -77,94 +142,43 @@ def test_ids_that_look_like_numbers_stay_as_they_are() -> None:
 
 def test_a_sheet_leaves_out_what_has_no_value() -> None:
     assert (
-        plain(render.sheet([("last_seen", "–"), ("id", "x"), ("queue_depth", "3")])) == "id           x\nqueue depth  3"
+        plain(cells.sheet([("last_seen", "–"), ("id", "x"), ("queue_depth", "3")])) == "id           x\nqueue depth  3"
     )
 
 
-def test_no_components_and_no_requests_are_said() -> None:
-    assert render.components({"components": []}) == "No components."
-    assert render.requests({"requests": []}) == "Nothing is waiting."
+# --- components -------------------------------------------------------------------------------------------------------
 
 
-def test_a_flapping_component_is_marked() -> None:
-    component = {
-        "component_id": "module-03",
-        "kind": "MODULE",
-        "bus": "can0",
-        "node": 0xA3,
-        "presence": "OFFLINE",
-        "reason": "heartbeat_timeout",
-        "since": "2026-11-21T20:30:00.000Z",
-        "last_seen": None,
-        "expected_return": None,
-        "flapping": True,
-    }
-    shown = plain(render.components({"components": [component]}))
-    assert "can0:0xA3" in shown
-    assert "OFFLINE (flapping)" in shown
-    assert "heartbeat_timeout" in shown
+def test_a_component_takes_a_line_with_the_ages_of_its_times() -> None:
+    away = {**PACK, "presence": "OFFLINE", "reason": "heartbeat_timeout", "flapping": True}
+    away["expected_return"] = "2026-11-21T22:36:00.000Z"
+    shown = plain(render.components({"components": [away]}, NOW)).splitlines()[1]
+    assert shown.split("  ")[-1] == "in 2 h"
+    for told in (
+        "can0:0x12",
+        "OFFLINE (flapping)",
+        "heartbeat_timeout",
+        "2026-11-21 20:00:00Z (35 min ago)",
+        "5 min ago",
+    ):
+        assert told in shown
+
+
+def test_no_components_are_said() -> None:
+    assert render.components({"components": []}, NOW) == "No components."
 
 
 def test_the_evidence_of_a_component_is_shown() -> None:
-    shown = plain(
-        render.component({"presence": "OFFLINE", "evidence": {"rule": "silence", "missed": 4}, "parent": None})
-    )
-    assert shown.splitlines() == ["presence  OFFLINE", "evidence  rule silence, missed 4"]
+    told = {"presence": "OFFLINE", "evidence": {"rule": "silence", "missed": 4}, "parent": None}
+    assert plain(render.component(told, NOW)).splitlines() == ["presence  OFFLINE", "evidence  rule silence, missed 4"]
 
 
 def test_a_component_shows_its_node_as_the_configuration_does_and_calls_raw_what_is_raw() -> None:
-    shown = plain(render.component({"node": 0xA3, "vitals": {"temperature_max": 65}}))
+    shown = plain(render.component({"node": 0xA3, "vitals": {"temperature_max": 65}}, NOW))
     assert shown.splitlines() == ["node          0xA3", "vitals (raw)  temperature_max 65"]
 
 
-def test_a_queue_tells_its_sizes_and_that_there_is_more() -> None:
-    sizes = {"standard_queue_size": 1, "priority_queue_size": 2, "proxy_queue_size": 0}
-    shown = plain(render.requests({"requests": [REQUEST], "queue_status": sizes, "next_cursor": "x"}))
-    assert "pair with pack-01" in shown
-    assert "standard queue 1, priority queue 2, proxy queue 0" in shown
-    assert "--limit" in shown
-
-
-@pytest.mark.parametrize(
-    ("changes", "shown"),
-    [
-        ({}, "pair with pack-01"),
-        ({"request_type": "EMERGENCY"}, "pair with pack-01 (EMERGENCY)"),
-        ({"kind": "COMMAND", "command_type": "wake", "arguments": {}}, "wake"),
-        ({"kind": "COMMAND", "command_type": "read_parameter", "arguments": {"id": 7}}, "read_parameter id=7"),
-    ],
-)
-def test_an_operation_is_said_in_a_few_words(changes: dict[str, Any], shown: str) -> None:
-    assert render.what({**REQUEST, **changes}) == shown
-
-
-def test_one_operation_tells_where_it_stands_first() -> None:
-    error = {"code": "EXCHANGE_TIMEOUT", "message": "No answer."}
-    told = {"request": {**REQUEST, "last_error": error, "metadata": {}}, "queue_position": 2}
-    lines = [line.split("  ")[0].strip() for line in plain(render.request_status(told)).splitlines()]
-    assert lines[:4] == ["request id", "what", "status", "queue position"]
-    assert "last error" in lines
-    assert "metadata" not in lines
-
-
-def test_an_operation_that_ended_tells_the_time_of_its_end_once() -> None:
-    times = {"finished_at": "2026-11-21T20:31:00.000Z", "completed_at": "2026-11-21T20:31:00.000Z"}
-    shown = plain(render.request_status({"request": {**REQUEST, "status": "COMPLETED", **times}}))
-    assert "completed at" in shown
-    assert "finished at" not in shown
-    alone = {**REQUEST, "status": "FAILED", "finished_at": times["finished_at"]}
-    assert "finished at" in plain(render.request_status({"request": alone}))
-
-
-def test_a_queued_operation_tells_its_place_if_it_has_one() -> None:
-    assert "place 3 in its queue" in plain(render.queued({"request": REQUEST, "queue_position": 3}))
-    assert "place" not in plain(render.queued({"request": REQUEST, "queue_position": None}))
-
-
-def test_a_drain_tells_what_it_did() -> None:
-    report = {"component_id": "module-03", "requests_processed": 5, "successful": 4, "failed": 1}
-    shown = render.drained({**report, "processing_time_ms": 1250})
-    assert shown == "module-03: 5 processed, 4 successful, 1 failed, in 1.2 s"
+# --- the gateway ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -181,7 +195,7 @@ def test_a_drain_tells_what_it_did() -> None:
     ],
 )
 def test_upstream_is_said(told: dict[str, Any], shown: str) -> None:
-    assert plain(render.upstream(told)) == shown
+    assert plain(upstream(told)) == shown
 
 
 @pytest.mark.parametrize(
@@ -198,24 +212,119 @@ def test_upstream_is_said(told: dict[str, Any], shown: str) -> None:
     ],
 )
 def test_a_bus_is_said_by_what_is_heard_and_what_is_remarkable(bus: dict[str, Any], shown: str) -> None:
-    assert plain(render.condition(bus)) == shown
+    assert plain(condition(bus)) == shown
 
 
 def test_a_dead_bus_does_not_look_green() -> None:
-    assert render.condition({"state": "UP", "heard": "SILENT"}).startswith(click.style("SILENT", fg="red"))
+    assert condition({"state": "UP", "heard": "SILENT"}).startswith(click.style("SILENT", fg="red"))
 
 
 def test_health_tells_an_unhealthy_gateway_and_a_bus_without_figures() -> None:
     told = {
+        **HEALTH,
         "healthy": False,
-        "queue_depth": 0,
-        "active_operations": 0,
-        "average_wait_ms": 0,
-        "average_processing_ms": 0,
-        "failure_rate": 0,
         "buses": [{"name": "can0", "state": "BUS_OFF"}],
         "upstream": {"configured": False},
     }
-    shown = plain(render.health(told))
-    assert "not healthy" in shown
-    assert "bus can0            BUS_OFF\n" in shown
+    shown = plain(render.health(told, NOW)).splitlines()
+    assert shown[0].removeprefix("gateway").strip() == "not healthy"
+    assert "average wait        1.5 s" in shown
+    assert "average processing  20 ms" in shown
+    assert "bus can0            BUS_OFF" in shown
+
+
+def test_health_tells_what_a_later_gateway_adds_where_it_is_remarkable() -> None:
+    added = {"clock": {"trusted": False, "jumped_s": 7200}, "quiet": {"errors": 0}}
+    shown = plain(render.health({**HEALTH, **added}, NOW))
+    assert "clock               jumped_s 7200" in shown
+    assert "quiet" not in shown
+
+
+# --- looking back -----------------------------------------------------------------------------------------------------
+
+SPREAD = {"mean": 1500.0, "p50": 1000.0, "p95": 3000.0, "p99": 4000.0}
+EMPTY = {"mean": None, "p50": None, "p95": None, "p99": None}
+FIGURES = {
+    "count": 3,
+    "throughput_per_hour": 1.5,
+    "wait_ms": SPREAD,
+    "processing_ms": {**SPREAD, "p99": 12.0},
+    "retries": 1,
+    "failure_rate": 1 / 3,
+}
+NONE = {
+    **FIGURES,
+    "count": 0,
+    "throughput_per_hour": 0.0,
+    "wait_ms": EMPTY,
+    "processing_ms": EMPTY,
+    "failure_rate": 0.0,
+}
+
+
+def test_metrics_tell_all_and_each_group() -> None:
+    told = {
+        "from": rfc3339(NOW - HOUR),
+        "to": rfc3339(NOW),
+        "totals": FIGURES,
+        "groups": [{"key": "FAILED", **FIGURES}],
+    }
+    head, _, counts, first, second, _, times, third, fourth = render.metrics(told, NOW).splitlines()
+    assert head == "ended from 2026-11-21 19:35:00Z to 2026-11-21 20:35:00Z"
+    assert counts.split() == ["ENDED", "PER", "HOUR", "RETRIES", "FAILED", "WAIT", "PROCESSING"]
+    assert first.split() == ["all", "3", "1.5", "1", "33.3%", "1.5", "s", "1.5", "s"]
+    assert second.split()[0] == "FAILED"
+    assert times.split() == "WAIT P50 WAIT P95 WAIT P99 PROCESSING P50 PROCESSING P95 PROCESSING P99".split()
+    assert third.split() == "all 1 s 3 s 4 s 1 s 3 s 12 ms".split()
+    assert fourth.split()[0] == "FAILED"
+
+
+def test_metrics_of_a_quiet_hour_tell_no_durations() -> None:
+    shown = render.metrics({"from": rfc3339(NOW - HOUR), "to": rfc3339(NOW), "totals": NONE, "groups": []}, NOW)
+    assert shown.splitlines()[-1].split() == ["all", "0", "0.0", "1", "0.0%", "–", "–"]
+
+
+def test_the_audit_tells_who_did_what_and_with_which_code_it_was_refused() -> None:
+    entry = {
+        "seq": 7,
+        "at": rfc3339(NOW),
+        "actor": "anna",
+        "transport": "mqtt",
+        "action": "drain",
+        "subject": "module-03",
+    }
+    entries = [{**entry, "outcome": "accepted", "code": None}, {**entry, "outcome": "refused", "code": "NOT_OWNER"}]
+    lines = render.audit({"entries": entries, "next_cursor": "x"}, NOW).splitlines()
+    assert lines[1].endswith("anna     mqtt         drain     module-03  accepted")
+    assert lines[2].endswith("refused (NOT_OWNER)")
+    assert lines[-1] == "There is more: see --limit."
+    assert render.audit({"entries": []}, NOW) == "No entries."
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (
+            {"entries": 7, "last_seq": 9, "first_broken": None, "head": "ab12"},
+            "The audit chain is whole: 7 entries, up to 9, head ab12.",
+        ),
+        (
+            {"entries": 7, "last_seq": 9, "first_broken": 4, "head": "ab12"},
+            "The audit chain is BROKEN: entry 4 is the first that does not fit (7 entries).",
+        ),
+        (
+            {"entries": 0, "last_seq": 0, "first_broken": None, "head": ""},
+            "The audit chain is whole: it has no entries yet.",
+        ),
+    ],
+)
+def test_the_state_of_the_audit_chain_is_one_sentence(check: dict[str, Any], said: str) -> None:
+    assert render.verified(check, NOW) == said
+
+
+def test_what_was_done_to_the_gateway_is_one_sentence() -> None:
+    replayed = render.replayed({"replayed": 3, "from_seq": 5, "to_seq": 9}, NOW)
+    assert replayed == "3 of the events 5 to 9 were published again."
+    assert render.confirmed({"timestamp": rfc3339(NOW)}, NOW).startswith(
+        "The gateway takes 2026-11-21 20:35:00Z for right"
+    )

@@ -1,0 +1,65 @@
+"""How the gateway is, and what it is set to."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from gateway.cli.render.ages import exact
+from gateway.cli.render.cells import Record, sheet, state, table, text
+
+_SHOWN: Final = frozenset(
+    "healthy queue_depth active_operations attempts average_wait_ms average_processing_ms failure_rate buses upstream "
+    "timestamp components".split()
+)
+
+
+def health(result: Record, _: int) -> str:
+    """Show get_health: figures, then one line a bus, then upstream."""
+    verdict = click.style("healthy", fg="green") if result["healthy"] else click.style("not healthy", fg="red")
+    figures = [
+        ("gateway", verdict),
+        ("queue_depth", text(result["queue_depth"])),
+        ("active_operations", text(result["active_operations"])),
+        ("average_wait", exact(result["average_wait_ms"])),
+        ("average_processing", exact(result["average_processing_ms"])),
+        ("failure_rate", f"{result['failure_rate']:.1%}"),
+    ]
+    buses = [(f"bus {text(bus.get('name'))}", condition(bus)) for bus in result["buses"]]
+    others = [(text(name), text(_remarkable(value))) for name, value in result.items() if name not in _SHOWN]
+    return sheet([*figures, *buses, ("upstream", upstream(result["upstream"])), *others])
+
+
+def condition(bus: Record) -> str:
+    """Say how a bus is, by what is heard on it: a link may say UP while nobody is heard."""
+    link, heard = bus.get("state"), bus.get("heard")
+    rest = {name: value for name, value in bus.items() if name not in {"name", "state", "heard"}}
+    if heard is None or heard == link:
+        return _remarks(state(link), rest)
+    return _remarks(state(heard), {"link": link, **rest})
+
+
+def upstream(told: Record) -> str:
+    """Say whether the broker is reached."""
+    if told.get("configured") is False:
+        return "none configured"
+    verdict = click.style("connected", fg="green") if told.get("connected") else click.style("away", fg="red")
+    return _remarks(verdict, {name: value for name, value in told.items() if name not in {"configured", "connected"}})
+
+
+def _remarks(verdict: str, figures: Record) -> str:
+    """Put what is remarkable behind a verdict."""
+    remarkable = _remarkable(figures)
+    return f"{verdict}; {text(remarkable)}" if remarkable else verdict
+
+
+def _remarkable(value: Any) -> Any:
+    """Leave out, at any depth, what is zero or empty."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: sifted for name, each in value.items() if (sifted := _remarkable(each))}
+
+
+def parameters(result: Record, _: int) -> str:
+    """Show get_params: a name and its value a line."""
+    return table(("parameter", "value"), [[text(name), text(value)] for name, value in result["params"].items()])

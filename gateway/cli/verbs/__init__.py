@@ -1,0 +1,15 @@
+"""The commands that ask a gateway: each takes its words, asks one thing or two, and shows the result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import click
+
+from gateway.cli.verbs import administering, looking, operating, queuing
+
+VERBS: Final[Mapping[str, Sequence[click.Command]]] = {  # in the sections and the order in which `--help` tells them
+    "Look": looking.VERBS,
+    "Queue work": queuing.VERBS,
+    "Tend the queues": operating.VERBS,
+    "Tend the gateway": administering.VERBS,
+}
