@@ -114,6 +114,7 @@ class MemoryTx:
         assert conflict_policy is ConflictPolicy.QUEUE
         for each in (operation, *children):
             each.blocked = sum(self.kept[needed].status is not Status.COMPLETED for needed in each.depends_on)
+            each.reach = Reach.EMERGENCY if each.emergency else each.reach
             each.blocked += each.parent_id is not None and operation.barrier
             self.kept[each.request_id] = each
             attributes = {"request": each.payload(), "queue_position": self._place(each)}
@@ -302,13 +303,14 @@ class FakeRoster:
         *,
         deadline_s: float = 3.5,
         flapping: bool = False,
+        ready: bool = True,
         vitals: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         now = self._clock.monotonic()
         self._seen[component_id] = Sighting(
             presence=Presence.ONLINE,
             reason=None,
-            ready=True,
+            ready=ready,
             since_ms=self._clock.wall_ms(),
             last_seen_ms=self._clock.wall_ms(),
             last_valid=now,
@@ -396,6 +398,7 @@ class FakeCommands:
         "reset": CommandSpec("reset", SafetyClass.SERVICE, survives_boot=True),
         "wake": CommandSpec("wake", SafetyClass.SERVICE, wakes=True),
         "precharge": CommandSpec("precharge", SafetyClass.SAFETY),
+        "clear_fault": CommandSpec("clear_fault", SafetyClass.SAFETY, mends=True),
         "contactor_open": CommandSpec("contactor_open", SafetyClass.SAFE_DIRECTION),
     }
 

@@ -14,7 +14,7 @@ from gateway.errors import Code
 from gateway.event import Event
 from gateway.operation import Delivery, Ending, Kind, Operation, Outcome, Priority, Reach, RequestType, Status
 from gateway.ports import DrainReport, PresenceChange, Reader, Store, Tx
-from gateway.presence import Presence
+from gateway.presence import Presence, Reason
 from gateway.queue.drain import Drain
 from gateway.queue.store import SqliteStore
 from gateway.settings import Parameters, PresenceSection
@@ -97,7 +97,8 @@ class Scene:
 
     async def restart(self) -> None:
         """As a crash and a new start of the gateway: nobody has been heard yet."""
-        await self.stop()
+        if self._running is not None:
+            await self.stop()
         await self.store.write(lambda tx: tx.recover(self.clock.wall_ms()))
         self.drain = self.new_drain()
         self.start()
@@ -139,10 +140,10 @@ class Scene:
                 self.roster.online(component_id, **how)
             self.drain.ready(component_id, restarted)
 
-    async def falls_silent(self, component_id: str) -> None:
-        self.roster.offline(component_id)
+    async def falls_silent(self, component_id: str, reason: Reason = Reason.HEARTBEAT_TIMEOUT) -> None:
+        self.roster.offline(component_id, reason)
         now = self.clock.wall_ms()
-        change = PresenceChange(component_id, "component_offline", now, Presence.OFFLINE, "heartbeat_timeout", now, now)
+        change = PresenceChange(component_id, "component_offline", now, Presence.OFFLINE, str(reason), now, now)
         await self.store.write(lambda tx: tx.record_presence([change]))
 
     async def tells(self, event_type: str, subject: str) -> None:

@@ -70,6 +70,8 @@ class Attempts:
 
         Cancelling it leaves the operation as it is: the next start decides.
         """
+        if operation.carrier in self._running:
+            return Outcome(Ending.NOT_STARTED, code=Code.ALREADY_PROCESSING), False
         obstacle = self._look.obstacle(operation)
         if obstacle is not None:
             return obstacle, False

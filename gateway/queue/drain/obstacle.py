@@ -47,7 +47,7 @@ class LastLook:
         why: str | None
         if operation.created_at <= self._began_ms:
             why = "the gateway was restarted since this was queued"
-        elif sighting.since_ms > operation.created_at or booted_ms > operation.created_at:
+        elif max(sighting.since_ms, booted_ms) >= operation.created_at:
             why = "the component was away or booted since this was queued"
         else:
             why = unfit(sighting.vitals, mends=spec.mends)
