@@ -68,6 +68,17 @@ def _capabilities(survey: Survey) -> Problems:
                 yield f'component {component.id}: capabilities: there is no command type "{name}"'
 
 
+def _safety_commands(survey: Survey) -> Problems:
+    """What the file allows must be there, and must be such as needs to be allowed."""
+    known = Catalogue()
+    for name in survey.settings.queue.safety_commands:
+        spec = known.spec(name)
+        if spec is None:
+            yield f'queue.safety_commands: there is no command type "{name}"'
+        elif not spec.guard.listed:
+            yield f'queue.safety_commands: "{name}" is taken without being named here'
+
+
 def _keys(survey: Survey) -> Problems:
     try:
         survey.settings.components()
@@ -120,6 +131,7 @@ _CHECKS: Final[tuple[Callable[[Survey], Problems], ...]] = (
     _interfaces,
     _dbcs,
     _capabilities,
+    _safety_commands,
     _keys,
     _access,
     _sync_files,

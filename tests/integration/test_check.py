@@ -31,6 +31,9 @@ owner = "fleet-north"
 key_file = "pack-01.key"
 capabilities = ["identify"]
 
+[queue]
+safety_commands = ["precharge"]
+
 [sync]
 broker = "mqtts://broker.example"
 username = "gw"
@@ -81,6 +84,8 @@ def test_it_makes_no_database(folder: Path) -> None:
         ('["own.dbc"]', '["none.dbc"]', "bus can0: dbc none.dbc: No such file or directory"),
         ('["own.dbc"]', '["gateway.toml"]', "bus can0: dbc gateway.toml: Invalid syntax at line"),
         ('["identify"]', '["identfy"]', 'component pack-01: capabilities: there is no command type "identfy"'),
+        ('["precharge"]', '["lamp"]', 'queue.safety_commands: there is no command type "lamp"'),
+        ('["precharge"]', '["wake"]', 'queue.safety_commands: "wake" is taken without being named here'),
         ('"pack-01.key"', '"password"', "component pack-01: key_file must hold 16 bytes, not 7"),
         ('"pack-01.key"', '"no.key"', "component pack-01: key_file no.key: No such file or directory"),
         ('"access.toml"', '"no.toml"', "access: no.toml: cannot be read: No such file or directory"),
