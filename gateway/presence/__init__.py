@@ -20,7 +20,7 @@ class Presence(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a component is not ONLINE: the closed list."""
+    """Why a component is not ONLINE: the closed list. Only `MARKED` may also be why it is."""
 
     NEVER_HEARD = "never_heard"  # UNKNOWN
     MISSING = "missing"  # UNKNOWN, and by now it should have been heard
@@ -32,7 +32,7 @@ class Reason(StrEnum):
     OBSERVER_DEGRADED = "observer_degraded"
     REPLACED = "replaced"
     GATEWAY_RESTART = "gateway_restart"
-    MARKED = "marked"
+    MARKED = "marked"  # an operator said so
 
 
 class State(Enum):
@@ -46,6 +46,7 @@ class State(Enum):
     OFFLINE = "lost"
     CUT_OFF = "out of reach because its bus is down"
     ASLEEP = "silent after it said that it would sleep"
+    MARKED = "not heard, and here by an operator's word"
 
 
 PRESENCE: Final[Mapping[State, Presence]] = {
@@ -57,8 +58,10 @@ PRESENCE: Final[Mapping[State, Presence]] = {
     State.OFFLINE: Presence.OFFLINE,
     State.CUT_OFF: Presence.OFFLINE,
     State.ASLEEP: Presence.OFFLINE,
+    State.MARKED: Presence.ONLINE,
 }
-READY: Final = frozenset({State.ONLINE, State.DROWSY})  # heard by this process, so it can be spoken to
+HEARD: Final = frozenset({State.ONLINE, State.DROWSY})  # by this process
+READY: Final = HEARD | {State.MARKED}  # it can be spoken to; of a marked one the operator has said so
 
 
 class Signal(Enum):
@@ -70,6 +73,8 @@ class Signal(Enum):
     STUCK = "the same counter for the third time again"
     DEADLINE = "nothing valid until the deadline"
     BUS_DOWN = "the bus, not the component, is silent"
+    MARK_ONLINE = "an operator says that it is here"
+    MARK_OFFLINE = "an operator says that it is away"
 
 
 class Step(NamedTuple):
@@ -93,6 +98,8 @@ _STUCK: Final = _offline(Reason.COUNTER_STUCK, "counter_stuck")
 _CUT_OFF: Final = _offline(Reason.BUS_DOWN, "bus_down", State.CUT_OFF)
 _ASLEEP: Final = _offline(Reason.DECLARED_SLEEP, "declared_sleep", State.ASLEEP)
 _TIMEOUT: Final = _offline(Reason.HEARTBEAT_TIMEOUT, "offline_after")
+_MARKED_ONLINE: Final = Step(State.MARKED, "component_online", Reason.MARKED, "marked")
+_MARKED_OFFLINE: Final = _offline(Reason.MARKED, "marked")
 
 TRANSITIONS: Final[Mapping[tuple[State, Signal], Step]] = {  # a pair that is not here changes nothing
     (State.UNKNOWN, Signal.HEARD): _online(),
@@ -115,6 +122,12 @@ TRANSITIONS: Final[Mapping[tuple[State, Signal], Step]] = {  # a pair that is no
     (State.CUT_OFF, Signal.DEADLINE): _TIMEOUT,  # the bus is back and this one is not: its own silence now
     (State.ASLEEP, Signal.HEARD): _online(),
     (State.ASLEEP, Signal.DEADLINE): _offline(Reason.HEARTBEAT_TIMEOUT, "sleep_limit"),
+    (State.MARKED, Signal.HEARD): _online(),  # the mark is over: now it is heard
+    (State.MARKED, Signal.STUCK): _STUCK,
+    (State.MARKED, Signal.DEADLINE): _TIMEOUT,
+    (State.MARKED, Signal.BUS_DOWN): _CUT_OFF,
+    **{(state, Signal.MARK_OFFLINE): _MARKED_OFFLINE for state in State},
+    **{(state, Signal.MARK_ONLINE): _MARKED_ONLINE for state in State if state not in HEARD},  # who is heard is here
 }
 
 

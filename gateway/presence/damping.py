@@ -31,6 +31,11 @@ class FlapDamper:
         self.until = at + self._hold_s
         return True
 
+    def forget(self) -> None:
+        """End a hold, and what led to it: somebody has decided what is true."""
+        self._times.clear()
+        self.until, self._restless = None, False
+
     def is_over(self, now: float) -> bool:
         """Whether a hold ends at `now`, so that the truth is due. One that saw changes is followed by another."""
         if self.until is None or now < self.until:

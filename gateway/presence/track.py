@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.presence import (
     GOING_TO_SLEEP,
+    HEARD,
     PRESENCE,
     READY,
     SLEEP_LIMIT_S,
@@ -29,7 +30,10 @@ STUCK_AFTER: Final = 3  # repeats in a row
 RECENT: Final = 0b11111  # the last five frames, one bit each: 1 was an error
 DEGRADED_AFTER: Final = 2  # errors among them
 MAX_GRACES: Final = 3  # how often our own trouble may put off a verdict before the verdict is our trouble
-_ATTRIBUTED: Final = frozenset({Reason.BUS_DOWN, Reason.OBSERVER_DEGRADED})  # not the component's own doing
+_ATTRIBUTED: Final = frozenset(  # not the component's own doing
+    {Reason.BUS_DOWN, Reason.OBSERVER_DEGRADED, Reason.MARKED}
+)
+_MARKS: Final = {Presence.ONLINE: Signal.MARK_ONLINE, Presence.OFFLINE: Signal.MARK_OFFLINE}
 _TOLD_AS: Final = {Presence.ONLINE: "component_online", Presence.OFFLINE: "component_offline"}
 
 
@@ -46,7 +50,7 @@ class Track:
 
     Attributes:
         state: where it stands in the table; `presence`, `ready` are read from it.
-        reason: why it is not ONLINE.
+        reason: why it is not ONLINE, or `MARKED` where an operator says that it is.
         since: s, monotonic, when its presence last changed; None: before this process began.
         last_valid: s, monotonic, arrival of its last valid frame.
         window_s: how much silence means OFFLINE.
@@ -91,7 +95,7 @@ class Track:
 
     @property
     def ready(self) -> bool:
-        """Whether this process has heard it often enough to speak to it."""
+        """Whether it may be spoken to: this process has heard it often enough, or an operator says that it is here."""
         return self.state in READY
 
     @property
@@ -190,7 +194,7 @@ class Track:
                 self._count_change(at, found)
         if not self._recent:
             self.crc_errors = self.counter_errors = 0
-            if self.ready and self.period.is_settled:
+            if self.state in HEARD and self.period.is_settled:
                 self.expect = state << 4 | (counter + 1) % self.policy.counter_modulo
 
     def _note_error(self, at: float, found: list[Finding]) -> None:
@@ -250,6 +254,21 @@ class Track:
         if self._graces < MAX_GRACES:
             self._armed_at = at
         self._graces += 1
+
+    def mark(self, presence: Presence, at: float) -> list[Finding]:
+        """Take an operator's word for its presence, ONLINE or OFFLINE, until there is evidence to the contrary.
+
+        OFFLINE holds until it is heard anew, ONLINE until its window is over without a word from it. One that is heard
+        needs no word to be ONLINE: then nothing changes.
+        """
+        found: list[Finding] = []
+        if presence is Presence.OFFLINE:
+            self._streak = 0
+        if (self.state, _MARKS[presence]) in TRANSITIONS:
+            self.flaps.forget()
+            self._armed_at, self._graces = at, 0
+            self._apply(_MARKS[presence], at, found)
+        return found
 
     # --- the table --------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ SLEEPY = 8
 
 @dataclass(frozen=True)
 class Input:
-    """Something that happened. `what`: frame, garbled, look, down, up, gap."""
+    """Something that happened. `what`: frame, garbled, look, down, up, gap, marked online, marked offline."""
 
     what: str
     at: float
@@ -73,7 +73,8 @@ def in_a_row(inputs: list[Input], valid: list[Input]) -> int:
     """Count the valid frames at the end of `inputs` with no error and no absence between them."""
     count = 0
     good = {id(frame) for frame in valid}
-    frames = [each for each in inputs if each.what in {"frame", "garbled"}]
+    marks = [n for n, each in enumerate(inputs) if each.what == "marked offline"]
+    frames = [each for each in inputs[marks[-1] if marks else 0 :] if each.what in {"frame", "garbled"}]
     later: Input | None = None
     for frame in reversed(frames):
         if id(frame) not in good or (later is not None and later.at - frame.at > WINDOW):
@@ -125,9 +126,17 @@ def work_out(inputs: list[Input]) -> Answer:  # noqa: PLR0912 - a plain list of 
                 where = "drowsy" if this.state == SLEEPY else "online"
             if before and before[-1].boot != this.boot:
                 answer.events.append(("component_restarted", this.at))
-        elif this.what == "frame" and where in {"online", "drowsy"} and is_stuck(inputs[: n + 1], valid):
+        elif this.what == "frame" and where in {"online", "drowsy", "marked"} and is_stuck(inputs[: n + 1], valid):
             go("offline", "component_offline", "OFFLINE", "counter_stuck", this.at)
-        elif this.what == "down" and where == "online":
+        elif this.what == "marked offline":
+            gaps = 0
+            armed_at = this.at
+            go("offline", "component_offline", "OFFLINE", "marked", this.at)
+        elif this.what == "marked online" and where not in {"online", "drowsy"}:
+            gaps = 0
+            armed_at = this.at
+            go("marked", "component_online", "ONLINE", "marked", this.at)
+        elif this.what == "down" and where in {"online", "marked"}:
             go("cut off", "component_offline", "OFFLINE", "bus_down", this.at)
         elif this.what == "down" and where == "drowsy":
             go("asleep", "component_offline", "OFFLINE", "declared_sleep", this.at)
@@ -142,17 +151,18 @@ def work_out(inputs: list[Input]) -> Answer:  # noqa: PLR0912 - a plain list of 
                 go("missing", "component_missing", "UNKNOWN", "missing", this.at)
             elif where == "drowsy":
                 go("asleep", "component_offline", "OFFLINE", "declared_sleep", this.at)
-            elif where == "online" and garbled_since(inputs[: n + 1], valid) >= 2:
+            elif where in {"online", "marked"} and garbled_since(inputs[: n + 1], valid) >= 2:
                 go("offline", "component_offline", "OFFLINE", "crc_errors", this.at)
-            elif where == "online" and gaps > 3:
+            elif where in {"online", "marked"} and gaps > 3:
                 go("offline", "component_offline", "OFFLINE", "observer_degraded", this.at)
             else:
                 go("offline", "component_offline", "OFFLINE", "heartbeat_timeout", this.at)
-        answer.ready = where in {"online", "drowsy"}
+        answer.ready = where in {"online", "drowsy", "marked"}
         answer.deadline = {
             "unknown": up_at + 30,
             "online": max(valid[-1].at if valid else 0, armed_at) + WINDOW,
             "drowsy": max(valid[-1].at if valid else 0, armed_at) + WINDOW,
+            "marked": max(valid[-1].at if valid else 0, armed_at) + WINDOW,
             "cut off": armed_at + WINDOW,
             "asleep": since + 86400,
         }.get(where)
@@ -248,6 +258,12 @@ class PresenceMachine(RuleBasedStateMachine):
         self.track.bus_up(self.now)
         self.watch.bus_up(self.now)
 
+    @rule(presence=st.sampled_from([Presence.ONLINE, Presence.OFFLINE]))
+    def mark(self, presence: Presence) -> None:
+        self.inputs.append(Input(f"marked {presence.lower()}", self.now))
+        self.told += self.track.mark(presence, self.now)
+        self.hot += self.watch.mark(presence, self.now)
+
     @rule()
     def trouble_of_ours(self) -> None:
         self.inputs.append(Input("gap", self.now))
@@ -271,7 +287,8 @@ class PresenceMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_told_is_true_when_it_is_told(self) -> None:
         for finding in self.told:
-            assert (finding.reason is None) == (finding.presence is Presence.ONLINE)
+            marked = finding.reason is Reason.MARKED
+            assert marked or (finding.reason is None) == (finding.presence is Presence.ONLINE)
             assert finding.last_valid is None or finding.last_valid <= finding.at
 
 

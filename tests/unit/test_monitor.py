@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from gateway.bus.frames import load_codecs
 from gateway.bus.monitor import Monitor
 from gateway.bus.monitor.heartbeat import Heartbeats
-from gateway.bus.monitor.roster import CombinedRoster
+from gateway.bus.monitor.roster import CombinedRoster, CombinedWatches
 from gateway.bus.monitor.vitals import snake
 from gateway.bus.wire import Condition
 from gateway.clock import SystemClock, rfc3339
@@ -31,14 +32,24 @@ def component(component_id: str, node: int, kind: ComponentKind = ComponentKind.
     return Component(component_id, kind, "can0", node)
 
 
-def row(component_id: str, presence: Presence, reason: str | None = None, since: int = 5, last_seen: int | None = 4):
+def row(
+    component_id: str, presence: Presence, reason: str | None = None, since: int = 5, last_seen: int | None = 4
+) -> ComponentRow:
     return ComponentRow(component_id, presence, reason, since, last_seen, None, None, {"rule": "as stored"})
 
 
 class Scene:
     """A bus with modules m0, m1 … at nodes 0x10, 0x11 …, its monitor, and what it tells. The clock goes by verbs."""
 
-    def __init__(self, nodes: int = 1, *, rows: Sequence[ComponentRow] = (), up: bool = True, **presence) -> None:
+    def __init__(
+        self,
+        nodes: int = 1,
+        *,
+        rows: Sequence[ComponentRow] = (),
+        up: bool = True,
+        known_nodes: Sequence[int] = (),
+        **presence,
+    ) -> None:
         self.clock, self.wire = FakeClock(START), FakeWire()
         self.calls: list[list[Any]] = []
         self.ready: list[tuple[str, bool]] = []
@@ -54,6 +65,7 @@ class Scene:
             sink=lambda notices: self.calls.append(list(notices)),
             on_ready=lambda component_id, restarted: self.ready.append((component_id, restarted)),
             suspended=lambda: self.suspended_s,
+            known_nodes=known_nodes,
         )
         self.planned = START
         if up:
@@ -517,6 +529,136 @@ def test_one_restored_as_asleep_sleeps_out_its_24_hours() -> None:
     assert (scene.presence(), scene.told()) == ((OFFLINE, "heartbeat_timeout"), ["m0 component_offline"])
 
 
+# --- an operator's word -----------------------------------------------------------------------------------------------
+
+
+def test_a_mark_is_stored_and_told_at_once_with_the_expected_return() -> None:
+    scene = heard()
+    scene.monitor.mark("m0", OFFLINE, 77)
+    [[change]] = scene.calls
+    assert (change.event, change.presence, change.reason, change.expected_return) == (
+        "component_offline", OFFLINE, "marked", 77,
+    )  # fmt: skip
+    assert (change.evidence["rule"], change.at) == ("marked", scene.clock.wall)
+    sighting = scene.monitor.sighting("m0")
+    assert (sighting.presence, sighting.reason, sighting.ready) == (OFFLINE, "marked", False)
+    scene.calls.clear()
+    scene.ready.clear()
+    scene.heartbeats(until=6)
+    assert (scene.told(), scene.ready, scene.presence()) == (["m0 component_online"], [("m0", False)], (ONLINE, None))
+
+
+def test_one_marked_online_can_be_spoken_to_at_once_and_until_its_window_is_over() -> None:
+    scene = Scene()
+    scene.monitor.mark("m0", ONLINE)
+    assert scene.presence() == (ONLINE, "marked")
+    assert (scene.told(), scene.ready) == (["m0 component_online"], [("m0", False)])
+    assert scene.monitor.sighting("m0").ready
+    scene.wait(3.5)
+    assert (scene.presence(), scene.told()) == ((OFFLINE, "heartbeat_timeout"), ["m0 component_offline"])
+
+
+def test_a_mark_of_one_that_is_heard_as_here_says_nothing() -> None:
+    scene = heard()
+    scene.monitor.mark("m0", ONLINE)
+    assert scene.told() == []
+
+
+def test_one_restored_as_marked_online_is_ready_for_one_window_more() -> None:
+    scene = Scene(rows=[row("m0", ONLINE, "marked")])
+    scene.wait(0.1)
+    assert (scene.presence(), scene.ready, scene.told()) == ((ONLINE, "marked"), [("m0", False)], [])
+    scene.wait(3.5)
+    assert (scene.presence(), scene.told()) == ((OFFLINE, "heartbeat_timeout"), ["m0 component_offline"])
+
+
+def test_one_restored_as_marked_offline_stays_so_until_it_is_heard() -> None:
+    scene = Scene(rows=[row("m0", OFFLINE, "marked")])
+    scene.wait(100)
+    assert (scene.presence(), scene.told()) == ((OFFLINE, "marked"), [])
+    scene.heartbeats(until=102)
+    assert scene.told() == ["m0 component_online"]
+
+
+def test_a_stranger_cannot_be_marked() -> None:
+    with pytest.raises(KeyError):
+        Scene().monitor.mark("nobody", ONLINE)
+
+
+def test_orders_go_to_the_monitor_of_the_components_bus() -> None:
+    one, other = heard(1), Scene(0)
+    other.monitor.name = "can1"
+    watches = CombinedWatches([other.monitor, one.monitor], lambda _: PresenceSection())
+    roster = CombinedRoster([other.monitor, one.monitor])
+    watches.mark("m0", OFFLINE)
+    assert roster.sighting("m0").reason == "marked"
+    with pytest.raises(KeyError):
+        watches.mark("nobody", OFFLINE)
+    watches.add(Component("m0", ComponentKind.PACK, "can1", 0x20))
+    assert ("m0" in one.monitor, "m0" in other.monitor) == (False, True)
+    assert roster.sighting("m0").reason == "never_heard"
+    with pytest.raises(KeyError, match="can9"):
+        watches.add(Component("m1", ComponentKind.PACK, "can9", 0x20))
+    assert "m1" not in one.monitor
+
+
+# --- a registry that changes ------------------------------------------------------------------------------------------
+
+
+def test_an_adopted_component_takes_the_place_of_the_stranger_that_was_watched_there() -> None:
+    scene = heard()
+    scene.nodes["new"] = FakeNode(CODECS["HB_PACK"], 0x2A)
+    scene.monitor.add(Component("can0-pack-2a", ComponentKind.PACK, "can0", 0x2A, configured=False), scene.section)
+    scene.heartbeats(until=6)
+    scene.told()
+    scene.monitor.add(Component("pack-07", ComponentKind.PACK, "can0", 0x2A), scene.section)
+    assert "can0-pack-2a" not in scene.monitor
+    assert scene.presence("pack-07") == (UNKNOWN, "never_heard")
+    scene.heartbeats(until=9)
+    assert scene.told() == ["pack-07 component_online"]
+
+
+def test_one_adopted_under_the_name_it_had_is_still_there_and_its_absence_is_noticed_now() -> None:
+    scene = Scene(0)
+    scene.nodes["new"] = FakeNode(CODECS["HB_PACK"], 0x2A)
+    stranger = Component("new", ComponentKind.PACK, "can0", 0x2A, configured=False)
+    scene.monitor.add(stranger, scene.section)
+    scene.heartbeats(until=3)
+    scene.told()
+    scene.monitor.add(replace(stranger, owner="anna", configured=True), scene.section)
+    assert scene.presence("new") == (ONLINE, None)
+    assert scene.monitor.stats()["components"] == 1
+    scene.heartbeats(until=30)
+    assert scene.told() == []
+
+
+def test_one_never_heard_that_is_expected_from_now_on_is_missing() -> None:
+    scene = Scene(0)
+    stranger = Component("new", ComponentKind.PACK, "can0", 0x2A, configured=False)
+    scene.monitor.add(stranger, scene.section)
+    scene.wait(40)
+    assert scene.told() == []
+    scene.monitor.add(replace(stranger, configured=True), scene.section)
+    scene.wait(41)
+    assert scene.told() == ["new component_missing"]
+
+
+@pytest.mark.parametrize("change", [{"node": 0x30}, {"kind": ComponentKind.PACK}])
+def test_a_component_that_has_moved_or_speaks_otherwise_is_watched_anew(change) -> None:
+    scene = heard()
+    moved = replace(component("m0", 0x10), **change)
+    scene.monitor.add(moved, scene.section)
+    assert scene.presence() == (UNKNOWN, "never_heard")
+    old, scene.nodes["m0"] = scene.nodes["m0"], FakeNode(
+        CODECS["HB_PACK" if moved.kind is ComponentKind.PACK else "HB_MODULE"], moved.node
+    )  # fmt: skip
+    scene.heartbeats(until=6)
+    assert scene.presence() == (ONLINE, None)
+    scene.told()
+    scene.wire.deliver(old.beat(scene.clock.now), old.beat(scene.clock.now))
+    assert scene.told() == ([] if moved.node == old.node else ["can0-module-10 component_discovered"])
+
+
 # --- strangers -------------------------------------------------------------------------------------------------------
 
 
@@ -567,6 +709,15 @@ def test_a_configured_node_that_sends_another_kinds_heartbeat_is_not_discovered(
         scene.wire.deliver(impostor.beat(scene.clock.now))
     assert scene.told() == []
     assert "which its kind does not" in caplog.text
+
+
+def test_a_node_that_was_told_of_in_an_earlier_life_is_no_news() -> None:
+    scene = Scene(0, known_nodes=[0x2A])
+    for kind in ("HB_PACK", "HB_MODULE"):
+        for node in (0x2A, 0x2B):
+            stranger = FakeNode(CODECS[kind], node)
+            scene.wire.deliver(stranger.beat(scene.clock.now), stranger.beat(scene.clock.now))
+    assert scene.told() == ["can0-pack-2b component_discovered", "|", "can0-module-2b component_discovered"]
 
 
 def test_no_more_nodes_are_discovered_than_a_bus_can_hold() -> None:

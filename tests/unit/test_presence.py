@@ -62,6 +62,10 @@ class Scene:
         self.track.bus_up(at)
         return self
 
+    def mark(self, presence: Presence, at: float) -> Self:
+        self.told += self.track.mark(presence, at)
+        return self
+
     def trouble_of_ours(self, *times: float) -> Self:
         for at in times:
             self.track.gap(at)
@@ -397,6 +401,76 @@ def test_one_restored_as_offline_stays_so_until_it_is_heard() -> None:
     scene.heartbeat(901, 902).expect(ONLINE).expect_events("component_online")
 
 
+# --- an operator's word -----------------------------------------------------------------------------------------------
+
+
+def test_one_marked_offline_stays_so_until_it_is_heard_anew() -> None:
+    scene = heard().mark(OFFLINE, 2.5).expect(OFFLINE, Reason.MARKED)
+    assert (scene.last.rule, scene.last.at, scene.track.since) == ("marked", 2.5, 2.5)
+    scene.expect_events("component_offline").heartbeat(3).expect(OFFLINE, Reason.MARKED).heartbeat(4).expect(ONLINE)
+    scene.expect_events("component_online")
+
+
+def test_one_marked_offline_that_is_silent_stays_so_for_ever() -> None:
+    scene = heard().mark(OFFLINE, 2.5).wait(1e6).bus_down(1e6).bus_up(1e6 + 1).wait(2e6)
+    scene.expect(OFFLINE, Reason.MARKED).expect_events("component_offline")
+
+
+@pytest.mark.parametrize("state", [State.OFFLINE, State.CUT_OFF, State.ASLEEP])
+def test_one_that_is_offline_already_is_told_offline_as_marked(state) -> None:
+    scene = Scene(state=state, reason=Reason.DECLARED_SLEEP).mark(OFFLINE, 5).expect(OFFLINE, Reason.MARKED)
+    scene.expect_events("component_offline").wait(1e6).expect(OFFLINE, Reason.MARKED)
+    assert scene.track.since is None  # its absence began before
+
+
+def test_one_marked_online_is_ready_though_never_heard_and_lost_when_its_window_is_over() -> None:
+    scene = Scene().mark(ONLINE, 10).expect(ONLINE, Reason.MARKED).expect_events("component_online")
+    assert scene.track.ready
+    assert scene.track.deadline == 13.5
+    scene.wait(13.4).expect(ONLINE, Reason.MARKED).wait(13.5).expect(OFFLINE, Reason.HEARTBEAT_TIMEOUT)
+    scene.expect_events("component_offline")
+
+
+def test_the_silence_before_a_mark_is_not_counted_and_a_new_mark_begins_a_new_window() -> None:
+    scene = heard().wait(60).mark(ONLINE, 100).wait(103.4).expect(ONLINE, Reason.MARKED)
+    scene.mark(ONLINE, 103.4).wait(106.8).expect(ONLINE, Reason.MARKED).wait(106.9)
+    scene.expect(OFFLINE, Reason.HEARTBEAT_TIMEOUT)
+
+
+def test_one_marked_online_and_then_heard_is_online_by_itself() -> None:
+    scene = heard().wait(60).mark(ONLINE, 100).heartbeat(101).expect(ONLINE, Reason.MARKED).heartbeat(102)
+    scene.expect(ONLINE, None).wait(105.4).expect(ONLINE).expect_events(
+        "component_offline", "component_online", "component_online"
+    )
+    assert scene.track.since == 100
+
+
+def test_a_settled_component_that_was_marked_away_and_here_again_is_still_listened_to() -> None:
+    scene = heard().heartbeat(*range(3, 60))
+    assert scene.track.expect != UNSETTLED
+    scene.mark(OFFLINE, 59.1).mark(ONLINE, 59.2).heartbeat(60)
+    assert scene.track.expect == UNSETTLED
+    scene.expect(ONLINE, Reason.MARKED).heartbeat(61).expect(ONLINE, None)
+
+
+def test_one_that_is_heard_needs_no_word_to_be_online() -> None:
+    scene = heard().mark(ONLINE, 2.5).expect(ONLINE, None).expect_events()
+    scene.wait(5.5).expect(OFFLINE, Reason.HEARTBEAT_TIMEOUT)
+
+
+def test_a_mark_ends_a_hold_and_makes_nobody_flap() -> None:
+    scene = flapping().mark(OFFLINE, 62).expect_events("component_offline")
+    assert not scene.track.flaps.is_held
+    for at in range(100, 200, 10):
+        scene.mark(ONLINE, at).mark(OFFLINE, at + 5)
+    assert not scene.track.flaps.is_held
+
+
+def test_one_marked_online_goes_with_its_bus() -> None:
+    scene = Scene().mark(ONLINE, 1).bus_down(2).expect(OFFLINE, Reason.BUS_DOWN)
+    scene.bus_up(5).wait(8.5).expect(OFFLINE, Reason.HEARTBEAT_TIMEOUT)
+
+
 # --- periods ---------------------------------------------------------------------------------------------------------
 
 
@@ -423,15 +497,25 @@ def test_the_faster_heartbeats_after_a_boot_are_no_other_period() -> None:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-EXPECTED = {  # state: what HEARD, DROWSY, WAKEFUL, STUCK, DEADLINE, BUS_DOWN lead to, in the order of Signal
-    State.UNKNOWN: (State.ONLINE, None, None, None, State.MISSING, None),
-    State.MISSING: (State.ONLINE, None, None, None, None, None),
-    State.RESTORED: (State.ONLINE, None, None, State.OFFLINE, State.OFFLINE, State.CUT_OFF),
-    State.ONLINE: (None, State.DROWSY, None, State.OFFLINE, State.OFFLINE, State.CUT_OFF),
-    State.DROWSY: (None, None, State.ONLINE, State.OFFLINE, State.ASLEEP, State.ASLEEP),
-    State.OFFLINE: (State.ONLINE, None, None, None, None, None),
-    State.CUT_OFF: (State.ONLINE, None, None, None, State.OFFLINE, None),
-    State.ASLEEP: (State.ONLINE, None, None, None, State.OFFLINE, None),
+EXPECTED = {  # state: what each Signal leads to, in their order: HEARD … BUS_DOWN, then MARK_ONLINE, MARK_OFFLINE
+    State.UNKNOWN: (State.ONLINE, None, None, None, State.MISSING, None, State.MARKED, State.OFFLINE),
+    State.MISSING: (State.ONLINE, None, None, None, None, None, State.MARKED, State.OFFLINE),
+    State.RESTORED: (
+        State.ONLINE,
+        None,
+        None,
+        State.OFFLINE,
+        State.OFFLINE,
+        State.CUT_OFF,
+        State.MARKED,
+        State.OFFLINE,
+    ),
+    State.ONLINE: (None, State.DROWSY, None, State.OFFLINE, State.OFFLINE, State.CUT_OFF, None, State.OFFLINE),
+    State.DROWSY: (None, None, State.ONLINE, State.OFFLINE, State.ASLEEP, State.ASLEEP, None, State.OFFLINE),
+    State.OFFLINE: (State.ONLINE, None, None, None, None, None, State.MARKED, State.OFFLINE),
+    State.CUT_OFF: (State.ONLINE, None, None, None, State.OFFLINE, None, State.MARKED, State.OFFLINE),
+    State.ASLEEP: (State.ONLINE, None, None, None, State.OFFLINE, None, State.MARKED, State.OFFLINE),
+    State.MARKED: (State.ONLINE, None, None, State.OFFLINE, State.OFFLINE, State.CUT_OFF, State.MARKED, State.OFFLINE),
 }
 
 
@@ -446,13 +530,16 @@ def test_every_signal_in_every_state_leads_where_it_should(state, signal) -> Non
 def test_every_step_is_told_truly(key) -> None:
     step, before = TRANSITIONS[key], PRESENCE[key[0]]
     after = PRESENCE[step.state]
-    assert (step.event is None) == (before is after is ONLINE)
-    assert (step.reason is None) == (after is ONLINE)
+    about_a_mark = State.MARKED in {key[0], step.state}
+    assert (step.event is None) == (before is after is ONLINE and not about_a_mark)
+    assert (step.reason is None) == (after is ONLINE and step.state is not State.MARKED)
+    assert (step.rule == "marked") == (step.reason is Reason.MARKED) == (key[1] in MARKS)
     if step.event in {"component_online", "component_offline"}:
         assert step.event == f"component_{after.lower()}"
     assert bool(step.event) == bool(step.rule)
 
 
+MARKS = {Signal.MARK_ONLINE, Signal.MARK_OFFLINE}
 INPUTS = {
     "valid": lambda scene, at: scene.heartbeat(at),
     "sleepy": lambda scene, at: scene.says(8).heartbeat(at),
@@ -464,17 +551,20 @@ INPUTS = {
     "bus down": lambda scene, at: scene.bus_down(at),
     "bus up": lambda scene, at: scene.bus_up(at),
     "trouble": lambda scene, at: scene.trouble_of_ours(at),
+    "marked online": lambda scene, at: scene.mark(ONLINE, at),
+    "marked offline": lambda scene, at: scene.mark(OFFLINE, at),
 }
 
 
 @pytest.mark.parametrize(("state", "what"), [*product(State, INPUTS)])
 def test_whatever_happens_in_whatever_state_is_one_step_of_the_table(state, what) -> None:
-    scene = Scene(state=state, reason=None if PRESENCE[state] is ONLINE else Reason.HEARTBEAT_TIMEOUT)
+    reasons = {State.MARKED: Reason.MARKED, **dict.fromkeys((State.RESTORED, State.ONLINE, State.DROWSY))}
+    scene = Scene(state=state, reason=reasons.get(state, Reason.HEARTBEAT_TIMEOUT))
     before = PRESENCE[state]
     INPUTS[what](scene, 1.0)
     after = scene.track.state
     assert after is state or after in {step.state for (start, _), step in TRANSITIONS.items() if start is state}
-    assert (scene.track.reason is None) == (scene.track.presence is ONLINE)
+    assert (scene.track.reason is None) == (scene.track.presence is ONLINE and after is not State.MARKED)
     assert (scene.track.deadline is None) == (after in {State.MISSING, State.OFFLINE})
     if PRESENCE[after] is not before:
         assert [told.presence for told in scene.told] == [PRESENCE[after]]

@@ -9,7 +9,7 @@ settled.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.bus.frames import Codec
@@ -49,6 +49,7 @@ class Monitor:
         sink: takes what is to be stored.
         on_ready: told a component_id that can be spoken to, and whether it has booted.
         suspended: how long the machine has been suspended in all, s.
+        known_nodes: strangers that were told of in an earlier life, and are not to be told of again.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Monitor:
         sink: Sink,
         on_ready: OnReady,
         suspended: Callable[[], float] = suspended_s,
+        known_nodes: Collection[int] = (),
     ) -> None:
         self.name = wire.name
         self._wire, self._clock, self._suspended = wire, clock, suspended
@@ -70,7 +72,7 @@ class Monitor:
         self._observer = Observer(suspended())
         self._notices = Notices(wire.name, self._health, clock, sink, on_ready)
         self._heartbeats = Heartbeats(self._unusual, self._unknown)
-        self._strangers = Strangers(self._codecs.values())
+        self._strangers = Strangers(self._codecs.values(), known_nodes)
         self._watches: dict[str, Watch] = {}
         self._frames = self._invalid = 0
         self._tick_s, self._tick_at = TICK_S, clock.monotonic()
@@ -79,12 +81,42 @@ class Monitor:
         wire.listen(Lane.PRESENCE, [codec.filter for codec in self._codecs.values()], self.receive)
         wire.watch(self.bus_event)
 
+    # --- whom it watches --------------------------------------------------------------------------------------------
+
     def add(self, component: Component, section: PresenceSection, row: ComponentRow | None = None) -> None:
-        """Watch one more component: at the start, or one that was discovered."""
+        """Watch one more component, at the start or later; or one whose record has changed.
+
+        Whoever was watched at its node before is so no more. What is known of a component that stays where it is stays.
+        """
         watch = watch_for(component, section, self._codecs, row, self._clock)
-        self._watches[component.component_id] = watch
-        self._heartbeats.by_id[watch.codec.id_for(component.node)] = watch
+        before = self._watches.get(component.component_id)
+        if before is not None and before.can_id == watch.can_id:
+            before.component, before.policy = component, watch.policy
+            return
+        self.drop(component.component_id)
+        for other in [each for each in self._watches.values() if each.component.node == component.node]:
+            self.drop(other.component.component_id)
+        self._watches[component.component_id] = self._heartbeats.by_id[watch.can_id] = watch
         self._tick_s = min(self._tick_s, watch.window_s / 2)  # a deadline that is set now is seen before it is due
+        if is_usable(watch):
+            self._notices.note(watch, (), was_usable=False)
+
+    def drop(self, component_id: str) -> None:
+        """Watch a component no more, if it was watched."""
+        watch = self._watches.pop(component_id, None)
+        if watch is not None:
+            del self._heartbeats.by_id[watch.can_id]
+
+    def mark(self, component_id: str, presence: Presence, expected_return: int | None = None) -> None:
+        """Hold a component for ONLINE or OFFLINE until there is evidence to the contrary. Raises KeyError.
+
+        `expected_return`: ms since the epoch, of one that is OFFLINE.
+        """
+        watch, now = self._watches[component_id], self._clock.monotonic()
+        was_usable = is_usable(watch)
+        found = watch.mark(presence, now)
+        self._notices.note(watch, found, was_usable=was_usable, expected_return=expected_return)
+        self._notices.flush()
 
     # --- what others ask --------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Nodes that speak our protocol and are in no configuration: told of once each, and never more than a bus can hold."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,12 +23,16 @@ class Stranger:
 
 
 class Strangers:
-    """Listens to frames that belong to nobody. `heard`: how many of them were heartbeats of our protocol."""
+    """Listens to frames that belong to nobody. `heard`: how many of them were heartbeats of our protocol.
 
-    def __init__(self, codecs: Iterable[Codec]) -> None:
+    `known`: nodes that were told of in an earlier life; they are no news.
+    """
+
+    def __init__(self, codecs: Iterable[Codec], known: Collection[int] = ()) -> None:
         self._codecs = [(codec, codec.filter) for codec in codecs]
         self._last: dict[int, int] = {}  # CAN id -> its last counter, while it waits for the second valid frame
-        self._known: set[int] = set()
+        self._known: set[int] = {codec.id_for(node) for codec, _ in self._codecs for node in known}
+        self._limit = LIMIT + len(self._known)
         self.heard = 0
 
     def hear(self, frame: Frame) -> Stranger | None:
@@ -47,7 +51,7 @@ class Strangers:
         counter = data[1] & 0xF
         before = self._last.get(can_id)
         self._last[can_id] = counter
-        if before is None or not 1 <= e2e.delta(before, counter) <= codec.max_delta or len(self._known) >= LIMIT:
+        if before is None or not 1 <= e2e.delta(before, counter) <= codec.max_delta or len(self._known) >= self._limit:
             return None
         del self._last[can_id]
         self._known.add(can_id)

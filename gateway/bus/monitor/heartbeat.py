@@ -21,6 +21,7 @@ class Watch(Track):
     """The track of one component, how to read its heartbeat, and what the outside was told of it.
 
     Attributes:
+        can_id: that of its heartbeat, in SocketCAN's spelling.
         data: its last valid heartbeat; empty before the first.
         boot_byte: the byte of `data` that holds the boot count, whole: the neighbours in it change rarely, and then
             the careful way costs little.
@@ -29,8 +30,8 @@ class Watch(Track):
     """
 
     __slots__ = (
-        "boot_at", "boot_byte", "boot_mask", "codec", "component", "data", "dated", "evidence", "last_seen_ms",
-        "since_ms", "start",
+        "boot_at", "boot_byte", "boot_mask", "can_id", "codec", "component", "data", "dated", "evidence",
+        "last_seen_ms", "since_ms", "start",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +39,7 @@ class Watch(Track):
     ) -> None:
         super().__init__(policy, now, *origin)
         self.component, self.codec = component, codec
+        self.can_id = codec.id_for(component.node)
         self.start = codec.seed(component.node)
         boot_count = codec.signals["BootCount"]
         self.boot_at, self.boot_mask = boot_count.start // 8, boot_count.mask << boot_count.start % 8

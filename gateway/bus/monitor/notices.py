@@ -33,13 +33,15 @@ class Notices:
         trusted = self._clock.trusted()
         self._waiting.append(Event(event, subject, self._wall_ms(at), attributes, time_trusted=trusted))
 
-    def note(self, watch: Watch, found: Sequence[Finding], *, was_usable: bool) -> None:
+    def note(
+        self, watch: Watch, found: Sequence[Finding], *, was_usable: bool, expected_return: int | None = None
+    ) -> None:
         """Tell of what a watch found, and say so if it can be spoken to from now on."""
         if watch.since is not None and watch.since != watch.dated:
             watch.dated, watch.since_ms = watch.since, self._wall_ms(watch.since)
         for finding in found:
             watch.evidence = self._evidence(watch, finding)
-            self._waiting.append(self._change(watch, finding))
+            self._waiting.append(self._change(watch, finding, expected_return))
         if is_usable(watch):
             restarted = any(finding.event == "component_restarted" for finding in found)
             if restarted or not was_usable:
@@ -62,7 +64,7 @@ class Notices:
     def _wall_ms(self, at: float) -> int:
         return self._clock.wall_ms() - round((self._clock.monotonic() - at) * 1000)
 
-    def _change(self, watch: Watch, finding: Finding) -> PresenceChange:
+    def _change(self, watch: Watch, finding: Finding, expected_return: int | None) -> PresenceChange:
         return PresenceChange(
             component_id=watch.component.component_id,
             event=None if finding.reason is Reason.BUS_DOWN else finding.event,  # bus_down names them all
@@ -72,6 +74,7 @@ class Notices:
             since=watch.since_ms,
             last_seen=self.last_seen_ms(watch),
             evidence=watch.evidence,
+            expected_return=expected_return,
         )
 
     def _evidence(self, watch: Watch, finding: Finding) -> Mapping[str, Any]:

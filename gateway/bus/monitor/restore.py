@@ -41,12 +41,15 @@ def watch_for(
 
 
 def origin(row: ComponentRow | None) -> tuple[State, Reason | None]:
-    """Return where a track starts. Stored as ONLINE: that is still told, but it must be heard again to be used."""
+    """Return where a track starts. Stored as ONLINE: that is still told, but it must be heard again to be used.
+
+    An operator's mark is good for one window more.
+    """
     if row is None:
         return State.UNKNOWN, Reason.NEVER_HEARD
-    if row.presence is Presence.ONLINE:
-        return State.RESTORED, None
     reason = Reason(row.reason) if row.reason in set(Reason) else None
+    if row.presence is Presence.ONLINE:
+        return (State.MARKED, reason) if reason is Reason.MARKED else (State.RESTORED, None)
     if row.presence is Presence.UNKNOWN:
         return (State.MISSING, reason) if reason is Reason.MISSING else (State.UNKNOWN, Reason.NEVER_HEARD)
     if reason is Reason.DECLARED_SLEEP:

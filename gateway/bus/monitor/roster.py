@@ -1,9 +1,12 @@
-"""Who is there, on all buses together."""
+"""Who is there, on all buses together, and whom to watch there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.bus.monitor import Monitor
+from gateway.component import Component
 from gateway.ports import Sighting
+from gateway.presence import Presence
+from gateway.settings import PresenceSection
 
 
 class CombinedRoster:
@@ -14,7 +17,36 @@ class CombinedRoster:
 
     def sighting(self, component_id: str) -> Sighting:
         """Return what is known of a component. Raises KeyError for a stranger."""
+        return _watching(self._monitors, component_id).sighting(component_id)
+
+
+class CombinedWatches:
+    """Orders for several monitors, one a bus: `gateway.ports.Watches`.
+
+    `presence`: returns the presence settings of a component_id.
+    """
+
+    def __init__(self, monitors: Sequence[Monitor], presence: Callable[[str], PresenceSection]) -> None:
+        self._monitors = monitors
+        self._presence = presence
+
+    def mark(self, component_id: str, presence: Presence, expected_return: int | None = None) -> None:
+        """Hold a component for ONLINE or OFFLINE until there is evidence to the contrary. Raises KeyError."""
+        _watching(self._monitors, component_id).mark(component_id, presence, expected_return)
+
+    def add(self, component: Component) -> None:
+        """Watch one more component, or one that has changed its record. Raises KeyError where there is no such bus."""
+        here = next((monitor for monitor in self._monitors if monitor.name == component.bus), None)
+        if here is None:
+            raise KeyError(component.bus)
         for monitor in self._monitors:
-            if component_id in monitor:
-                return monitor.sighting(component_id)
-        raise KeyError(component_id)
+            if monitor is not here:
+                monitor.drop(component.component_id)
+        here.add(component, self._presence(component.component_id))
+
+
+def _watching(monitors: Sequence[Monitor], component_id: str) -> Monitor:
+    for monitor in monitors:
+        if component_id in monitor:
+            return monitor
+    raise KeyError(component_id)

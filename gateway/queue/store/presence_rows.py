@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from gateway.clock import rfc3339
 from gateway.ports import PresenceChange
-from gateway.presence import Presence
+from gateway.presence import Presence, Reason
 
 ABSENCES_KEPT: Final = 9
 ABSENCES_NEEDED: Final = 3  # before their median says anything
+_BEGINNINGS: Final = frozenset({"component_offline", None})  # of an absence; None: bus_down names the component
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,9 @@ class Absences:
     past: tuple[int, ...] = ()
 
     def after(self, change: PresenceChange) -> "Absences":
-        """Return the absences as a change leaves them."""
+        """Return the absences as a change leaves them. An operator's word begins and ends none."""
+        if change.reason == Reason.MARKED:
+            return self
         if change.presence is Presence.OFFLINE:
             return Absences(change.since if self.since is None else self.since, self.past)
         if change.presence is Presence.ONLINE and self.since is not None:
@@ -33,6 +36,18 @@ class Absences:
         if self.since is None or len(self.past) < ABSENCES_NEEDED:
             return None
         return self.since + round(statistics.median(self.past))
+
+
+def expected_after(change: PresenceChange, absences: Absences, kept: int | None) -> int | None:
+    """Return when a component should be back: as an operator said, else as its absences let expect.
+
+    `kept`: what its row says; whatever is told of it during an absence does not change that.
+    """
+    if change.presence is not Presence.OFFLINE:
+        return None
+    if change.event not in _BEGINNINGS:
+        return kept
+    return absences.expected_return if change.expected_return is None else change.expected_return
 
 
 def told(change: PresenceChange, expected_return: int | None) -> dict[str, Any]:
