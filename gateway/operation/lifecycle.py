@@ -168,6 +168,8 @@ def apply(
     operation.not_before, operation.waits_for = verdict.not_before, verdict.waits_for
     operation.retry_count += action is Action.RETRY
     again = action is Action.RETRY or action is Action.RELEASE
+    if again and operation.started_at is not None:  # the next start takes its place
+        operation.reached.setdefault(str(Status.PROCESSING), operation.started_at)
     operation.resumes = again and (outcome is None or outcome.ending in _OPEN)
     operation.cancellation_reason = cancellation_reason
     if status in FINAL:

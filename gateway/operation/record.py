@@ -69,7 +69,7 @@ class Operation:
     progress: str | None = None  # "confirming" once a pairing may have taken effect
     started_at: int | None = None
     finished_at: int | None = None
-    reached: dict[str, int] = field(default_factory=dict)  # status -> when it was last reached
+    reached: dict[str, int] = field(default_factory=dict)  # status -> when it was last reached; PROCESSING: first
     result: Mapping[str, Any] | None = None
     last_error: Mapping[str, Any] | None = None
     cancellation_reason: str | None = None

@@ -179,6 +179,14 @@ def test_completing_keeps_the_result_and_forgets_the_last_error() -> None:
     assert (done.finished_at, done.reached) == (NOW + 5, {"COMPLETED": NOW + 5})
 
 
+def test_the_first_start_of_an_operation_that_is_tried_again_is_not_forgotten() -> None:
+    operation = command()
+    for at, action in ((NOW + 10, Action.RETRY), (NOW + 30, Action.RELEASE)):
+        begun = act(operation, Verdict(Action.CLAIM), at)
+        operation = act(begun, Verdict(action), at + 5, outcome=Outcome(Ending.LOST))
+    assert (operation.started_at, operation.reached) == (NOW + 30, {"QUEUED": NOW + 35, "PROCESSING": NOW + 10})
+
+
 @pytest.mark.parametrize(
     ("action", "outcome", "resumes"),
     [
