@@ -16,9 +16,9 @@ from gateway.ports.presence import Watches as Watches
 from gateway.ports.records import AuditCheck as AuditCheck
 from gateway.ports.records import AuditEntry as AuditEntry
 from gateway.ports.records import AuditRow as AuditRow
-from gateway.ports.records import Bundle as Bundle
 from gateway.ports.records import Call as Call
 from gateway.ports.records import ExchangeTimes as ExchangeTimes
+from gateway.ports.records import Export as Export
 from gateway.ports.records import Figures as Figures
 from gateway.ports.records import History as History
 from gateway.ports.records import Load as Load

@@ -9,7 +9,10 @@ from gateway.operation import Operation, Status
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what, and what came of it. `outcome`: "accepted" or "refused"; `code`: of the refusal."""
+    """Who did what, and what came of it.
+
+    `outcome`: "accepted" or "refused", or the status in which a proxy request ended; `code`: of the refusal or failure.
+    """
 
     actor: str
     transport: str
@@ -153,10 +156,11 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
-    """Archived operations that go into one export: those that ended in one month. `seq`s are their rows' numbers."""
+class Export:
+    """A file for the operations that ended in one month (UTC) and have these numbers in the archive, first to last."""
 
+    file: str  # its name
     month: str  # "2026-11"
-    operations: Sequence[Operation]
     first_seq: int
     last_seq: int
+    sha256: str | None = None  # of the file, hexadecimal; None: it is begun

@@ -1,6 +1,6 @@
 """The durable memory: what may be read, what one transaction may change, and how both are asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from gateway.event import Event
@@ -20,9 +20,9 @@ from gateway.ports.records import (
     AuditCheck,
     AuditEntry,
     AuditRow,
-    Bundle,
     Call,
     ExchangeTimes,
+    Export,
     Figures,
     History,
     Load,
@@ -150,6 +150,14 @@ class Reader(Protocol):
         """Return the QUEUED parents whose children wait for each other."""
         ...
 
+    def bundle(self, export: Export) -> list[Operation]:
+        """Return the archived operations that belong into an export."""
+        ...
+
+    def exports_before(self, month: str) -> list[Export]:
+        """Return the finished exports of months before `month` whose operations are still in the archive, too."""
+        ...
+
     def registrations(self) -> list[Registration]:
         """Return the components that are known without being configured."""
         ...
@@ -267,16 +275,20 @@ class Tx(Reader, Protocol):
         """Move operations that ended before (ms) to the archive, at most `limit`. Returns how many went."""
         ...
 
-    def next_bundle(self, ended_before: int, limit: int) -> Bundle | None:
-        """Return archived operations of the oldest month that is not exported and was over before (ms)."""
+    def begin_export(self, ended_before: int, limit: int, taken: Container[str]) -> Export | None:
+        """Return the export that was begun and not finished; else begin one; None where nothing is to be exported.
+
+        It is for the oldest month that was over before (ms) and has archived operations in no export: the first of
+        them, at most `limit`. `taken`: names it must not have.
+        """
         ...
 
-    def exported(self, bundle: Bundle, file: str) -> None:
-        """Note that the operations of a bundle stand in an export file."""
+    def exported(self, file: str, sha256: str) -> None:
+        """Note that an export that was begun is finished, and what its file must hash to."""
         ...
 
-    def drop_exported(self, ended_before: int, limit: int) -> int:
-        """Delete archived operations that are exported and ended before (ms), at most `limit`. Returns how many."""
+    def drop_exported(self, file: str, limit: int) -> int:
+        """Delete archived operations that a finished export holds, at most `limit`. Returns how many."""
         ...
 
     def reject(self, request_id: str, outcome: Outcome, now_ms: int) -> Operation:

@@ -1,15 +1,13 @@
 """Events, presence, the audit chain and what else the store remembers."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.event import Event
 from gateway.operation import Action, Ending, Outcome, RequestType
-from gateway.ports import AuditEntry, Call, PresenceChange, Tx
+from gateway.ports import Call, PresenceChange
 from gateway.presence import Presence
-from gateway.queue.store.audit import first_broken
 from gateway.queue.store.records import FORGET_CALLS, PRUNE_EVENTS
 from gateway.queue.store.sql import connect
 from tests.doubles import FakeClock
@@ -44,10 +42,6 @@ async def record(told: StoreScene, what: PresenceChange) -> None:
 
 async def remember(told: StoreScene, call: Call) -> None:
     await told.store.write(lambda tx: tx.remember(call, {}))
-
-
-def append(entry: AuditEntry, tx: Tx) -> None:
-    tx.audit(entry, NOW)
 
 
 async def test_a_queued_event_tells_the_whole_request(told: StoreScene) -> None:
@@ -227,31 +221,7 @@ async def test_a_serial_number_of_64_bits_is_kept_beside_the_presence(told: Stor
     assert await told.store.read(lambda reader: reader.component("module-09")) is None
 
 
-# --- audit, calls, parameters -------------------------------------------------------------------------------------
-
-COLUMNS = "at, actor, transport, action, subject, outcome, code, hash"
-TAMPERINGS = {
-    "a changed value": ("UPDATE audit SET actor = 'nobody' WHERE seq = 3", 3),
-    "a changed hash": ("UPDATE audit SET hash = zeroblob(32) WHERE seq = 3", 3),
-    "a row taken out": ("DELETE FROM audit WHERE seq = 3", 4),
-    "the first row taken": ("DELETE FROM audit WHERE seq = 1", 2),
-    "a row put in": (f"INSERT INTO audit SELECT 7, {COLUMNS} FROM audit WHERE seq = 6", 7),
-    "no tampering": ("SELECT 1", None),
-}
-
-
-@pytest.mark.parametrize("tampering", TAMPERINGS)
-async def test_the_audit_chain_shows_the_first_row_that_was_touched(tmp_path: Path, tampering: str) -> None:
-    for code in (None, "NOT_OWNER"):  # the chain goes on after a restart
-        async with scene(tmp_path / "queue.db") as told:
-            entry = AuditEntry("tech-anna", "mqtt", "cancel_request", "cmd_1", "refused" if code else "accepted", code)
-            for _ in range(3):
-                await told.store.write(partial(append, entry))
-    db = connect(told.path)
-    statement, broken = TAMPERINGS[tampering]
-    db.execute(statement)
-    assert first_broken(db) == broken
-    db.close()
+# --- calls, parameters --------------------------------------------------------------------------------------------
 
 
 async def test_a_call_is_remembered_until_it_is_over(told: StoreScene) -> None:

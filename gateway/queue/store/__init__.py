@@ -1,10 +1,9 @@
-"""The durable memory: opened once, written by one thread in groups, read by another."""
+"""The durable memory: opened once, written by one thread in groups, read by another, studied by a third."""
 
 import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -14,7 +13,7 @@ from gateway.event import Event
 from gateway.operation import Mode
 from gateway.ports import Reader, Tx
 from gateway.queue.store.damage import finish_interrupted, is_damage, is_sound, salvage
-from gateway.queue.store.reader import SqlReader
+from gateway.queue.store.reading import Reading
 from gateway.queue.store.sql import QUERIES, connect, limit_size, migrate
 from gateway.queue.store.transaction import Transaction
 from gateway.queue.store.writer import MAX_WAITING, Writer
@@ -25,7 +24,6 @@ T = TypeVar("T")
 MAX_BYTES: Final = 1 << 30
 BYTES_PER_EVENT: Final = 512  # about what one takes; turns a bound in bytes into one in events
 KEEP_EVENTS: Final = (256 << 20) // BYTES_PER_EVENT
-MAX_READING: Final = 64  # reads; callers beyond them await their turn
 
 
 class SqliteStore:
@@ -37,18 +35,18 @@ class SqliteStore:
     def __init__(
         self,
         db: sqlite3.Connection,
-        reading_db: sqlite3.Connection,
         transaction: Transaction,
         clock: Clock,
-        waiting: int,
+        *,
+        reading: Reading,
+        studying: Reading,
+        max_waiting: int,
     ) -> None:
         self.epoch = _next_epoch(db)
         self.last_event_at = int(db.execute(QUERIES["last_event_at"]).fetchone()[0])
         self._listeners: list[Callable[[Sequence[Event]], None]] = []
-        self._writer = Writer(transaction, db, clock=clock, on_events=self._tell, max_waiting=waiting)
-        self._reading_db, self._reader = reading_db, SqlReader(reading_db, clock)
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
-        self._turn = asyncio.Semaphore(MAX_READING)
+        self._writer = Writer(transaction, db, clock=clock, on_events=self._tell, max_waiting=max_waiting)
+        self._reading, self._studying = reading, studying
 
     @classmethod
     @asynccontextmanager
@@ -81,13 +79,15 @@ class SqliteStore:
         async with AsyncExitStack() as opened:
             db = await asyncio.to_thread(open_database, path, clock)
             opened.callback(db.close)
-            reading_db = connect(path, read_only=True)
-            opened.callback(reading_db.close)
             max_pages = limit_size(db, max_bytes)
+            reading = Reading(path, clock, max_pages=max_pages, name="store-reader")
+            opened.push_async_callback(reading.close)
+            studying = Reading(path, clock, max_pages=max_pages, name="store-student")
+            opened.push_async_callback(studying.close)
             transaction = Transaction(
                 db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream, mode=mode
             )
-            store = cls(db, reading_db, transaction, clock, max_waiting)
+            store = cls(db, transaction, clock, reading=reading, studying=studying, max_waiting=max_waiting)
             opened.push_async_callback(store.close)
             yield store
 
@@ -101,8 +101,11 @@ class SqliteStore:
 
     async def read(self, query: Callable[[Reader], T]) -> T:
         """Run `query` on a read-only connection, in a thread; sees every commit that was answered before."""
-        async with self._turn:
-            return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, query)
+        return await self._reading.ask(query)
+
+    async def study(self, query: Callable[[Reader], T]) -> T:
+        """As `read`, for what may take long: it keeps no other reader waiting, only other studies."""
+        return await self._studying.ask(query)
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call `listener` on the loop after every commit that stored events, with them, in order of seq."""
@@ -113,16 +116,8 @@ class SqliteStore:
         return self._writer.alive()
 
     async def close(self) -> None:
-        """Finish what waits and end both threads; whoever writes or reads afterwards has a bug."""
+        """Finish what waits; whoever writes afterwards has a bug."""
         await self._writer.close()
-        await asyncio.to_thread(self._reading.shutdown)
-
-    def _read(self, query: Callable[[Reader], T]) -> T:
-        self._reading_db.execute("BEGIN")
-        try:
-            return query(self._reader)
-        finally:
-            self._reading_db.execute("ROLLBACK")
 
     def _tell(self, events: Sequence[Event]) -> None:
         for listener in self._listeners:

@@ -18,7 +18,11 @@ from gateway.queue.store.sql import QUERIES, connect, connect_as_it_lies, migrat
 
 log = logging.getLogger(__name__)
 
-TABLES: Final = ("meta", "parameter", "component", "operation", "dependency", "event", "audit", "call")
+TABLES: Final = tuple(
+    """
+    meta parameter component registration operation dependency archive export event audit call
+    """.split()
+)
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BESIDE: Final = ("-wal", "-shm")
 

@@ -1,25 +1,37 @@
 """What may be asked of the database: plain SQL, one short method a question."""
 
 import sqlite3
-from collections.abc import Callable
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.errors import Code, Refusal
+from gateway.component import ComponentKind
 from gateway.event import Event
 from gateway.operation import FINAL, Operation, QueueType, Reach, Status, order_key
-from gateway.ports import ComponentRow, Load, OfflineOperation, Page, QueueStatus
+from gateway.ports import (
+    AuditCheck,
+    AuditRow,
+    ComponentRow,
+    ExchangeTimes,
+    Export,
+    Figures,
+    History,
+    Load,
+    OfflineOperation,
+    Page,
+    QueueStatus,
+    Registration,
+)
 from gateway.presence import Presence
-from gateway.queue.store.cursor import read_cursor, write_cursor
+from gateway.queue.store import history, metrics
+from gateway.queue.store.audit import audit_entries, check_audit
+from gateway.queue.store.cursor import Place
+from gateway.queue.store.paging import PROCESSING_ORDER, page_of
 from gateway.queue.store.rows import Row, component_of, decode, event_of, operation_of
-from gateway.queue.store.sql import QUERIES
+from gateway.queue.store.sql import QUERIES, Execute, used_pages
 
-_Execute = Callable[[str, Row], sqlite3.Cursor]
-
-MAX_PAGE_SIZE: Final = 200
 LOAD_WINDOW_MS: Final = 3_600_000
 
-_OPERATION: Final = QUERIES["operation"]
+_OPERATION, _ARCHIVED = QUERIES["operation"], QUERIES["archived"]
 _QUEUED_BEFORE: Final = QUERIES["queued_before"]
 _URGENT: Final = "(priority >= 3 OR request_type IS 'EMERGENCY')"
 _QUEUE_TYPES: Final = {
@@ -28,21 +40,23 @@ _QUEUE_TYPES: Final = {
     QueueType.PROXY: "is_proxy = 1",
     QueueType.ALL: "TRUE",
 }
-_START: Final = (-1, 0, 0, 0, 0, "")  # before every place
 _WAITING: Final = QUERIES["waiting"]
 _PENDING_IDS: Final = QUERIES["pending_ids"].format(source=QUERIES["pending_of"])
 
 
 class SqlReader:
-    """Answers from one connection. Whoever owns the connection gives it a consistent state."""
+    """Answers from one connection. Whoever owns the connection gives it a consistent state.
 
-    def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
-        self._db, self._clock = db, clock
-        self._execute: _Execute = db.execute
+    `max_pages`: how large the database may grow.
+    """
+
+    def __init__(self, db: sqlite3.Connection, clock: Clock, *, max_pages: int) -> None:
+        self._db, self._clock, self._max_pages = db, clock, max_pages
+        self._execute: Execute = db.execute
 
     def operation(self, request_id: str) -> Operation | None:
-        """Return an operation by its id."""
-        row = self._execute(_OPERATION, (request_id,)).fetchone()
+        """Return an operation by its id, live or archived."""
+        row = self._execute(_OPERATION, (request_id,)).fetchone() or self._execute(_ARCHIVED, (request_id,)).fetchone()
         return None if row is None else operation_of(row)
 
     def children(self, parent_id: str) -> list[Operation]:
@@ -75,15 +89,14 @@ class SqlReader:
 
         `status` None: QUEUED and PROCESSING. Raises Refusal INVALID_ARGUMENT for a bad `page_size` or `cursor`.
         """
-        if not 1 <= page_size <= MAX_PAGE_SIZE:
-            raise Refusal(Code.INVALID_ARGUMENT, f"page_size: {page_size} is not within 1 to {MAX_PAGE_SIZE}.")
-        filters = (component_id, queue_type.value, None if status is None else status.value)
-        place = _START if cursor is None else read_cursor(cursor, filters)
         source = ("ended" if status in FINAL else "pending") + ("" if component_id is None else "_of")
         query = QUERIES["page"].format(source=QUERIES[source], queue_type=_QUEUE_TYPES[queue_type])
-        rows = self._execute(query, (component_id, filters[2], *place, page_size + 1)).fetchall()
-        found = [operation_of(row) for row in rows[:page_size]]
-        return Page(found, write_cursor(filters, found[-1]) if len(rows) > page_size else None)
+
+        def rows(after: Place, limit: int) -> list[Row]:
+            return self._execute(query, (component_id, status, *after, limit)).fetchall()
+
+        asked = ["operations", component_id, queue_type, status]
+        return page_of(PROCESSING_ORDER, asked, rows, page_size=page_size, cursor=cursor)
 
     def queue_status(self, component_id: str) -> QueueStatus:
         """Return the queue sizes of a component: what is QUEUED for it as a target."""
@@ -147,6 +160,57 @@ class SqlReader:
         """Return the figures of get_health: depth now, the rest over the last hour."""
         depth, wait, processing, failed = self._row(QUERIES["load"], (now_ms - LOAD_WINDOW_MS,))
         return Load(depth, wait or 0.0, processing or 0.0, failed or 0.0)
+
+    def fullness(self) -> float:
+        """Return which part of the database's size bound is in use, 0.0 to 1.0."""
+        return used_pages(self._db) / self._max_pages
+
+    def registrations(self) -> list[Registration]:
+        """Return the components that are known without being configured."""
+        rows = self._execute(QUERIES["registrations"], ())
+        return [Registration(component_id, ComponentKind(kind), *rest) for component_id, kind, *rest in rows]
+
+    # --- looking back -------------------------------------------------------------------------------------------------
+
+    def history(self, wanted: History, *, page_size: int, cursor: str | None) -> Page:
+        """List operations, live and archived, the newest first. Raises as `operations`."""
+        return history.history(self._execute, wanted, page_size=page_size, cursor=cursor)
+
+    def dead_letters(self, *, component_id: str | None, page_size: int, cursor: str | None) -> Page:
+        """List FAILED and ABANDONED operations that nobody has discarded, the latest end first. Raises as `operations`.
+
+        Archived ones are over: nobody can requeue them.
+        """
+        return history.dead_letters(self._execute, component_id, page_size=page_size, cursor=cursor)
+
+    def proxy_queue(self, proxy_component: str, *, page_size: int, cursor: str | None) -> Page:
+        """List the PROXY requests that wait for a proxy or run with it, in the order of processing."""
+        return history.proxy_queue(self._execute, proxy_component, page_size=page_size, cursor=cursor)
+
+    def metrics(self, from_ms: int, to_ms: int, by: str | None) -> list[Figures]:
+        """Return the figures of all that ended within [from_ms, to_ms), then those of each group, by their keys."""
+        return metrics.metrics(self._execute, from_ms, to_ms, by)
+
+    def exchange_times(self) -> dict[str, ExchangeTimes]:
+        """Return what the last exchanges of each carrier took, for those that had any in the live table."""
+        return metrics.exchange_times(self._execute)
+
+    def audit_entries(self, from_seq: int, limit: int) -> list[AuditRow]:
+        """Return rows of the audit chain from `from_seq` on."""
+        return audit_entries(self._execute, from_seq, limit)
+
+    def check_audit(self) -> AuditCheck:
+        """Look at the whole audit chain."""
+        return check_audit(self._execute)
+
+    def bundle(self, export: Export) -> list[Operation]:
+        """Return the archived operations that belong into an export."""
+        values = (export.month, export.first_seq, export.last_seq)
+        return [operation_of(row) for row in self._execute(QUERIES["bundle"], values)]
+
+    def exports_before(self, month: str) -> list[Export]:
+        """Return the finished exports of months before `month` whose operations are still in the archive, too."""
+        return [Export(*row) for row in self._execute(QUERIES["exports_with_rows"], (month,))]
 
     def events_after(self, seq: int, limit: int) -> list[Event]:
         """Return stored events with a seq above `seq`, in order, at most `limit`."""

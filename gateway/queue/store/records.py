@@ -8,7 +8,7 @@ from gateway.clock import Clock
 from gateway.event import Event
 from gateway.ports import AuditEntry, Call, PresenceChange
 from gateway.queue.store.audit import GENESIS, audit_row
-from gateway.queue.store.presence_rows import Absences, told
+from gateway.queue.store.presence_rows import Absences, expected_after, told
 from gateway.queue.store.reader import SqlReader
 from gateway.queue.store.rows import decode, encode, event_row
 from gateway.queue.store.session import Session
@@ -28,8 +28,10 @@ class Records(SqlReader):
     `keep_events`: how many events may stay; older ones go once they are acknowledged, or where there is no upstream.
     """
 
-    def __init__(self, db: sqlite3.Connection, clock: Clock, *, keep_events: int, upstream: bool) -> None:
-        super().__init__(db, clock)
+    def __init__(
+        self, db: sqlite3.Connection, clock: Clock, *, max_pages: int, keep_events: int, upstream: bool
+    ) -> None:
+        super().__init__(db, clock, max_pages=max_pages)
         self._keep_events, self._upstream = keep_events, upstream
         self._undo = Undo()
         self._last_seq = self.last_seq()  # of the groups before; those of `_events` follow
@@ -133,7 +135,7 @@ class Records(SqlReader):
             row = self._execute(QUERIES["component"], (change.component_id,)).fetchone()
             before = Absences() if row is None else Absences(row[8], tuple(decode(row[9])))
             absences = before.after(change)
-            expected = absences.expected_return
+            expected = expected_after(change, absences, None if row is None else row[5])
             self._session.execute(
                 QUERIES["put_component"],
                 (

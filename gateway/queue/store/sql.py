@@ -2,11 +2,13 @@
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway.errors import ConfigError
+
+Execute = Callable[[str, tuple[Any, ...]], sqlite3.Cursor]
 
 FOLDER: Final = Path(__file__).parent
 MIGRATIONS: Final = tuple(file.read_text(encoding="utf-8") for file in sorted((FOLDER / "migrations").glob("*.sql")))

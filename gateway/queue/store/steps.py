@@ -17,23 +17,20 @@ from gateway.operation import (
     Operation,
     Outcome,
     Priority,
+    RequestType,
     Status,
     Verdict,
     act,
 )
+from gateway.ports import AuditEntry
 from gateway.queue.store.ageing import Ageing
 from gateway.queue.store.depth import Depths
-from gateway.queue.store.records import Records
+from gateway.queue.store.keeping import Keeping
 from gateway.queue.store.rows import Row, moved_row, operation_of, operation_row
 from gateway.queue.store.sequence import Counters, Processing
-from gateway.queue.store.sql import QUERIES, used_pages
+from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.ties import Ties
 from gateway.settings import Parameters
-
-RESERVE_PART, RESERVE_MAX_PAGES = 16, 1024  # kept from new work, so that what is stored can still come to its end
-PAGES_PER_CHANGE: Final = (
-    4  # more than a row of ours takes with its indexes; the few that are larger, the reserve bears
-)
 
 _INSERT_OPERATION, _MOVE_OPERATION = QUERIES["insert_operation"], QUERIES["move_operation"]
 _OPERATION: Final = QUERIES["operation"]
@@ -42,7 +39,7 @@ _ASIDE: Final = frozenset(  # what is done to operations that neither were QUEUE
 )
 
 
-class Steps(Records):
+class Steps(Keeping):
     """What every change of an operation is made of. `max_pages`: how large the database may grow."""
 
     def __init__(
@@ -55,26 +52,15 @@ class Steps(Records):
         upstream: bool,
         mode: Mode = Mode.PRIORITY,
     ) -> None:
-        super().__init__(db, clock, keep_events=keep_events, upstream=upstream)
+        super().__init__(db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream)
         db.execute(QUERIES["order_anew"], (int(Priority.LOW) if mode is Mode.FIFO else None,))
         self._mode = mode
-        self._work_pages = max_pages - min(max_pages // RESERVE_PART, RESERVE_MAX_PAGES)
-        self._has_room = True
-        self._look_again = 0  # at the room, when the database has made so many changes
         self._depths = Depths(db, self._undo)
         self._counters = Counters(db, self._undo)
         self._processing = Processing(db, self._undo)
         self._ageing = Ageing(self._depths, self._undo)
         self._ties = Ties(self, db, self._session, self._undo)
         self._undo.settle()  # what was loaded is not to be undone
-
-    def begin(self) -> None:
-        """Start a group."""
-        super().begin()
-        if self._db.total_changes >= self._look_again:  # else there is room for sure, and a look takes as long as a job
-            room = self._work_pages - used_pages(self._db)
-            self._has_room = room > 0
-            self._look_again = self._db.total_changes + room // PAGES_PER_CHANGE
 
     def start_job(self) -> None:
         """Begin what may be undone by itself."""
@@ -105,7 +91,7 @@ class Steps(Records):
 
     def check_room(self, operation: Operation, parameters: Parameters) -> None:
         """Raise Refusal QUEUE_FULL or STORAGE_FULL where one more may not wait."""
-        if not self._has_room and not operation.emergency:
+        if not self._room.for_work and not operation.emergency:
             raise Refusal(Code.STORAGE_FULL, "The database has reached its bound.")
         if operation.routed:  # its children take the room
             return
@@ -167,6 +153,8 @@ class Steps(Records):
             attributes.update(more)
         self._store(EVENT_OF[action], operation.target_component or GATEWAY, now_ms, attributes, wakes=wakes)
         if operation.status in FINAL:
+            if operation.request_type is RequestType.PROXY:  # somebody acted for another: on record, always
+                self.audit(_end_of(operation, EVENT_OF[action]), now_ms)
             self._ties.follow(operation, now_ms)
         return operation
 
@@ -178,3 +166,9 @@ class Steps(Records):
         """Say with the newest event of this job whose work it may have made due, too."""
         newest = self._events[-1]
         self._events[-1] = replace(newest, wakes=tuple(dict.fromkeys((*newest.wakes, *carriers))))
+
+
+def _end_of(operation: Operation, event_type: str) -> AuditEntry:
+    """Return the audit entry of an operation's end, of which the queue itself is the actor."""
+    code = None if operation.last_error is None else operation.last_error["code"]
+    return AuditEntry(GATEWAY, "queue", event_type, operation.request_id, str(operation.status), code)

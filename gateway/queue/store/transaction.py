@@ -28,6 +28,7 @@ from gateway.queue.store.tending import Tending
 from gateway.settings import Parameters
 
 _PUT_COUNTERS, _PROGRESS = QUERIES["put_counters"], QUERIES["progress"]
+_REPEATED, _REPEATED_OLD = QUERIES["repeated"], QUERIES["repeated_old"]
 _ORDER: Final = "is_proxy, resumes DESC, urgency DESC, rank, created_at, request_id"
 _OLDEST: Final = "is_proxy, resumes DESC, created_at, request_id"
 _DUE: Final = {"index": "INDEXED BY operation_due", "which": "?6 = 0"}
@@ -72,7 +73,7 @@ class Transaction(Tending):
 
     def _repeated(self, operation: Operation) -> Operation | None:
         key = (operation.creator, operation.idempotency_key)
-        row = self._execute(QUERIES["repeated"], key).fetchone()
+        row = self._execute(_REPEATED, key).fetchone() or self._execute(_REPEATED_OLD, key).fetchone()
         if row is None:
             return None
         if row[13] != operation.content_digest():
