@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway.component import ComponentKind
 from gateway.errors import MisuseError
 from gateway.event import Event
-from gateway.ports import Notice, Store, Tx
+from gateway.ports import Notice, Registration, Store, Tx
 from gateway.queue.drain.patience import write
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,15 @@ def _recording(notices: Sequence[Notice]) -> Callable[[Tx], None]:
         for notice in notices:
             if isinstance(notice, Event):
                 tx.emit(notice)
+                _register(tx, notice)
             else:
                 tx.record_presence((notice,))
 
     return job
+
+
+def _register(tx: Tx, event: Event) -> None:
+    """Keep a component that was discovered: after a restart it is no news."""
+    if event.type == "component_discovered":
+        told = event.attributes
+        tx.register(Registration(event.subject, ComponentKind(told["kind"]), told["bus"], told["node"]))

@@ -39,6 +39,10 @@ class Tuning:
         known = {name: value for name, value in changed.items() if name in Parameters.model_fields}
         self.current = Parameters.model_validate({**first.model_dump(), **known})
 
+    def read(self) -> Parameters:
+        """Return the parameters in force."""
+        return self.current
+
     def change(self, params: Mapping[str, Any]) -> None:
         """Put changed parameters in force, beside those that changed meanwhile."""
         self.current = Parameters.model_validate({**self.current.model_dump(), **params})

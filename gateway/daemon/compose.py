@@ -1,0 +1,188 @@
+"""Joins buses, queue and outside: every long-lived object is made here."""
+
+import logging
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from typing import Any, Final
+
+from gateway.access import Role
+from gateway.api import Api, Desk, Tuning
+from gateway.bus.commands import Catalogue
+from gateway.bus.exchange import Exchange
+from gateway.bus.exchange.budget import BusBudget
+from gateway.bus.exchange.executor import BusExecutor
+from gateway.bus.monitor import Monitor
+from gateway.bus.monitor.roster import CombinedRoster, CombinedWatches
+from gateway.component import Component, ComponentKind
+from gateway.daemon.health import GatewayHealth
+from gateway.daemon.parts import Gateway, Recalled
+from gateway.event import Event
+from gateway.ports import AuditEntry
+from gateway.queue.drain import Drain
+from gateway.queue.notices import Notices
+from gateway.queue.retention import Retention
+from gateway.recorder import Recorder
+from gateway.settings import SyncSection
+from gateway.sync.access import load_access
+from gateway.sync.broker import Broker
+from gateway.sync.payload import Encoding
+from gateway.sync.requests import RequestServer
+from gateway.sync.socket import ControlSocket
+from gateway.sync.state import Birth, States
+from gateway.sync.topics import Topics
+from gateway.sync.uplink import Uplink
+from gateway.sync.way_up import WayUp
+
+log = logging.getLogger(__name__)
+
+EXPORTS: Final = "archive"  # the folder for what leaves the database, beside it
+
+Work = list[Coroutine[Any, Any, None]]
+
+
+def compose(gateway: Gateway, recalled: Recalled) -> Work:
+    """Join buses, queue and outside; return what is to run."""
+    settings, clock, store = gateway.settings, gateway.clock, gateway.store
+    tuning = Tuning(settings.queue.parameters(), recalled.parameters)
+    way_up = WayUp()
+    exchanges = _exchanges(gateway, tuning)
+    roster, commands = CombinedRoster(gateway.monitors), Catalogue()
+    drain = _drain(gateway, tuning=tuning, exchanges=exchanges, roster=roster, commands=commands, way_up=way_up)
+    recorder = Recorder(store, partial(_discovered, gateway))
+    gateway.monitors.extend(_monitor(gateway, recalled, bus, recorder, drain) for bus in gateway.links)
+    api = Api(
+        Desk(
+            store=store,
+            registry=gateway.registry,
+            roster=roster,
+            watches=CombinedWatches(gateway.monitors, gateway.presence_settings),
+            commands=commands,
+            drains=drain,
+            health=GatewayHealth(gateway.links, gateway.monitors, exchanges, way_up),
+            upstream=way_up,
+            timekeeper=clock,
+            tuning=tuning,
+            clock=clock,
+            safety_commands=frozenset(settings.queue.safety_commands),
+            presence=gateway.presence_settings,
+        )
+    )
+    folder, parameters = settings.gateway.state_dir / EXPORTS, tuning.read
+    work = [
+        recorder.run(),
+        drain.run(),
+        Notices(store, parameters, clock).run(),
+        Retention(store=store, parameters=parameters, clock=clock, folder=folder).run(),
+        *_outside(gateway, api, way_up),
+    ]
+    work += [monitor.run() for monitor in gateway.monitors]
+    return work + [link.run() for link in gateway.links.values()]
+
+
+def _exchanges(gateway: Gateway, tuning: Tuning) -> Mapping[str, Exchange]:
+    """Return the exchange of each bus, with a budget where its bit rate is known."""
+    clock, bitrates = gateway.clock, {section.name: section.bitrate for section in gateway.settings.bus}
+    return {
+        name: Exchange(
+            link,
+            clock,
+            gateway.codecs(name),
+            BusBudget(bitrates[name], lambda: tuning.current.max_bus_load, clock),
+        )
+        for name, link in gateway.links.items()
+    }
+
+
+def _drain(
+    gateway: Gateway,
+    *,
+    tuning: Tuning,
+    exchanges: Mapping[str, Exchange],
+    roster: CombinedRoster,
+    commands: Catalogue,
+    way_up: WayUp,
+) -> Drain:
+    settings, clock, rng = gateway.settings, gateway.clock, gateway.rng
+    executor = BusExecutor(
+        registry=gateway.registry, roster=roster, exchanges=exchanges, commands=commands, clock=clock, rng=rng
+    )
+    return Drain(
+        store=gateway.store,
+        roster=roster,
+        executor=executor,
+        registry=gateway.registry,
+        commands=commands,
+        presence=gateway.presence_settings,
+        parameters=tuning.read,
+        clock=clock,
+        rng=rng,
+        mode=settings.queue.mode,
+        pinned={section.id for section in settings.component if section.serial is not None},
+        learned=way_up.touch,
+    )
+
+
+def _outside(gateway: Gateway, api: Api, way_up: WayUp) -> Work:
+    """Return the ways in and out: the control socket, and MQTT where it is configured."""
+    at = gateway.settings.gateway
+    work: Work = [ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=gateway.clock).run()]
+    if gateway.settings.sync is not None:
+        way_up.uplink = _uplink(gateway, gateway.settings.sync, api)
+        work.append(way_up.uplink.run())
+    return work
+
+
+def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder, drain: Drain) -> Monitor:
+    here = [component for component in gateway.registry if component.bus == bus]
+    return Monitor(
+        wire=gateway.links[bus],
+        components=[(component, gateway.presence_settings(component.component_id)) for component in here],
+        codecs=gateway.codecs(bus),
+        clock=gateway.clock,
+        rows=recalled.rows,
+        sink=recorder.take,
+        on_ready=drain.ready,
+        known_nodes=[component.node for component in here if not component.configured],
+    )
+
+
+def _uplink(gateway: Gateway, sync: SyncSection, api: Api) -> Uplink:
+    settings, clock, store = gateway.settings, gateway.clock, gateway.store
+    topics = Topics(settings.gateway.id)
+    ids = frozenset(component.component_id for component in gateway.registry)
+
+    async def audit(entry: AuditEntry) -> None:
+        await store.write(lambda tx: tx.audit(entry, clock.wall_ms()))
+
+    requests = RequestServer(
+        api=api,
+        access=load_access(settings.access.file, ids),
+        topics=topics,
+        clock=clock,
+        audit=audit,
+        must_sign=frozenset(Role(role) for role in settings.access.require_signature),
+    )
+    birth = Birth(store.epoch, clock.wall_ms(), gateway.config_hash, tuple(gateway.links))
+    return Uplink(
+        broker=Broker.of(sync, settings.gateway.id),
+        topics=topics,
+        states=States(topics, birth, gateway.registry, Encoding(sync.encoding)),
+        store=store,
+        requests=requests,
+        clock=clock,
+        rng=gateway.rng,
+    )
+
+
+def _discovered(gateway: Gateway, event: Event) -> None:
+    """Take a node that was discovered into the registry: unowned, watched, never commanded."""
+    if event.type != "component_discovered":
+        return
+    told = event.attributes
+    if event.subject in gateway.registry:
+        log.warning("%s was discovered on %s and is configured elsewhere", event.subject, told["bus"])
+        return
+    component = Component(event.subject, ComponentKind(told["kind"]), told["bus"], told["node"], configured=False)
+    gateway.registry.add(component)
+    monitor = next(monitor for monitor in gateway.monitors if monitor.name == component.bus)
+    monitor.add(component, gateway.settings.presence)

@@ -1,0 +1,38 @@
+"""What is well and what is not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gateway.bus.exchange import Exchange
+from gateway.bus.link import Link
+from gateway.bus.monitor import Monitor
+from gateway.sync.way_up import WayUp
+
+
+class GatewayHealth:
+    """What is well and what is not: `gateway.ports.Health`."""
+
+    def __init__(
+        self,
+        links: Mapping[str, Link],
+        monitors: Sequence[Monitor],
+        exchanges: Mapping[str, Exchange],
+        way_up: WayUp,
+    ) -> None:
+        self._links = links
+        self._monitors = monitors
+        self._exchanges = exchanges
+        self._way_up = way_up
+
+    def buses(self) -> list[dict[str, Any]]:
+        """One map a bus: what its link and its monitor count, and the answers its exchange has dropped."""
+        return [self._bus(monitor) for monitor in self._monitors]
+
+    def _bus(self, monitor: Monitor) -> dict[str, Any]:
+        dropped = {"answers_dropped": asdict(self._exchanges[monitor.name].counts)}
+        return {**self._links[monitor.name].stats(), **monitor.stats(), **dropped}
+
+    def upstream(self) -> dict[str, Any]:
+        """How the way to the broker is."""
+        return self._way_up.status()
