@@ -17,6 +17,7 @@ class MemoryView:
         self.rows: dict[str, ComponentRow] = {}
         self.queues: dict[str, QueueStatus] = {}
         self.acknowledged = 0
+        self.forgotten = 0  # events up to here are gone
         self.audited: list[AuditEntry] = []
 
     def components(self) -> list[ComponentRow]:
@@ -29,7 +30,7 @@ class MemoryView:
         return self.queues.get(component_id) or QueueStatus(component_id, 0, 0, 0, None, None)
 
     def events_after(self, seq: int, limit: int) -> list[Event]:
-        return self.events[seq : seq + limit]
+        return [event for event in self.events[max(seq, self.forgotten) :] if event.seq > seq][:limit]
 
     def last_seq(self) -> int:
         return len(self.events)
@@ -56,6 +57,8 @@ class MemoryStore:
     async def read(self, query: Callable[[Any], Any]) -> Any:
         return query(self.view)
 
+    study = read
+
     async def write(self, job: Callable[[Any], Any]) -> Any:
         if self.full:
             raise Refusal(Code.STORAGE_FULL)
@@ -66,6 +69,9 @@ class MemoryStore:
         self._listeners.append(listener)
 
     # --- what the test makes happen
+
+    def forget(self, seq: int) -> None:
+        self.view.forgotten = seq
 
     def emit(self, event_type: str, subject: str = "gateway", **attributes: Any) -> Event:
         return self.emit_many(1, event_type, subject, **attributes)[0]

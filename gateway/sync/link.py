@@ -151,6 +151,7 @@ class Link:
             self._client._disconnected.add_done_callback(_heard)  # noqa: SLF001 - asyncio would complain of it later
             abandon(self._paho)
             for future in self._unacknowledged.values():
+                self._room.release()  # whoever waits for room learns in `send` that there is no connection
                 if not future.done():
                     future.set_exception(LinkDown(f"{self._broker.name}: closed"))
                     _heard(future)  # not everybody waits for theirs

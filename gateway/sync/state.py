@@ -87,10 +87,11 @@ class States:
 
     def some(self, reader: Reader, dirty: Dirty) -> Snapshot:
         """Read what `dirty` names."""
-        found = (reader.component(component_id) for component_id in dirty.presence)
-        rows = {row.component_id: row for row in found if row is not None}
+        found = {component_id: reader.component(component_id) for component_id in dirty.presence}
+        rows = {name: row or self._never_heard(name) for name, row in found.items() if row or name in self._registry}
         queues = {name: reader.queue_status(name) for name in dirty.queue if name in self._registry}
-        return Snapshot(reader.last_seq(), rows, queues)
+        left = tuple(name for name in rows if name not in self._registry)
+        return Snapshot(reader.last_seq(), rows, queues, left)
 
     def online(self, session: int) -> Outgoing:
         """Return the birth. `session`: counts the connections of this epoch."""

@@ -19,6 +19,7 @@ from gateway.ports import Store
 from gateway.sync.broker import Broker
 from gateway.sync.link import Link, connect
 from gateway.sync.message import Outgoing, PublishRefused
+from gateway.sync.replay import Replays
 from gateway.sync.requests import RequestServer
 from gateway.sync.state import Dirty, Snapshot, States
 from gateway.sync.tally import Tally
@@ -73,12 +74,13 @@ class Uplink:
         self._states = states
         self._store = store
         self._requests = requests
+        self._replays = Replays(store, states)
         self._clock = clock
         self._backoff = Backoff(rng, *reconnect_s)
         self._tally = Tally(log, clock)
         self._committed = asyncio.Event()  # there are events to send
         self._moved = asyncio.Event()  # `_acknowledged` has grown
-        self._touched: set[str] = set()  # components, so it is bounded by the registry
+        self._touched: set[str] = set()  # components there are or have been, so it is bounded
         self._newest = 0  # seq of the newest event stored
         self._acknowledged = 0  # everything up to here has reached the broker
         self._written = 0  # and everything up to here is known to have, in the store
@@ -102,9 +104,20 @@ class Uplink:
             tasks.create_task(self._stay_connected(), name="stay connected to the broker")
 
     def touch(self, component_id: str) -> None:
-        """Tell a component's presence anew: something has changed in it of which no event tells."""
+        """Tell of a component anew on its retained topics: something has changed of which no event tells.
+
+        One that has left the registry has them cleared.
+        """
         self._touched.add(component_id)
         self._committed.set()
+
+    async def replay(self, from_seq: int, to_seq: int) -> int:
+        """Publish stored events again, on their topics. Returns how many there were.
+
+        What the broker has not acknowledged yet comes by itself, in its order, and is not among them. Raises Refusal
+        PRECONDITION_FAILED where the broker is away, RATE_LIMITED during another replay.
+        """
+        return await self._replays.run(self._link, from_seq, min(to_seq, self._acknowledged))
 
     def status(self) -> dict[str, Any]:
         """Return what get_health tells of the way up."""
@@ -193,9 +206,9 @@ class Uplink:
         while True:
             self._committed.clear()
             await self._send_events(link)
-            touched, self._touched = self._touched, set()
+            touched, self._touched = frozenset(self._touched), set()
             if touched:
-                await self._publish(link, self._states.components(await self._look(Dirty(frozenset(touched)))))
+                await self._publish(link, self._states.components(await self._look(Dirty(touched, touched))))
             await self._committed.wait()
 
     async def _send_events(self, link: Link) -> None:

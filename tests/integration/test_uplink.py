@@ -15,6 +15,7 @@ from aiomqtt import MqttError
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from gateway.component import Component, ComponentKind, Registry
+from gateway.errors import Code, Refusal
 from gateway.presence import Presence
 from gateway.sync import link
 from gateway.sync import uplink as module
@@ -292,6 +293,96 @@ async def test_a_change_of_which_no_event_tells_is_told_when_somebody_says_so(mo
             told = watcher.on("/module-02/presence")[-1]
             assert (told["presence"], told["serial"]) == ("ONLINE", "0x00000000000000A3")
             assert watcher.on("/events/") == []
+
+
+async def test_a_component_that_changes_its_name_is_told_under_the_new_one_and_cleared_under_the_old(
+    mosquitto: Mosquitto,
+) -> None:
+    gateway = Gateway(mosquitto)
+    with Watcher(mosquitto.port) as watcher:
+        async with gateway.running() as uplink:
+            await watcher.until(lambda: len(watcher.on("/queue")) == 2)
+            gateway.registry.add(Component("module-22", ComponentKind.MODULE, "can0", 2, owner="fleet-north"))
+            uplink.touch("module-22")
+            uplink.touch("module-02")
+            await watcher.until(lambda: watcher.on("/module-22/queue") and watcher.on("/module-02/queue")[-1] == {})
+            assert watcher.on("/module-22/presence")[-1]["presence"] == "UNKNOWN"
+    with Watcher(mosquitto.port) as late:
+        await late.until(lambda: late.on("/module-22/queue"))
+        assert late.on("/module-02/") == []
+
+
+# --- replay -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_stored_events_are_published_again_on_their_topics(mosquitto: Mosquitto, protocol: str) -> None:
+    gateway = Gateway(mosquitto, protocol)
+    with Watcher(mosquitto.port) as watcher:
+        async with gateway.running() as uplink:
+            gateway.store.emit_many(100, "request_queued", "module-01", priority="HIGH")
+            await watcher.until(lambda: len(seqs(watcher)) == 100 and uplink.status()["outbox"] == 0)
+            live = watcher.on("/events/")
+            assert await uplink.replay(11, 90) == 80
+            await watcher.until(lambda: len(seqs(watcher)) == 180)
+        assert watcher.on("/events/module-01/request_queued")[100:] == live[10:90]
+
+
+async def test_a_replay_ends_where_the_live_events_begin_and_tells_of_fewer_where_some_are_gone(
+    mosquitto: Mosquitto,
+) -> None:
+    gateway = Gateway(mosquitto)
+    with Watcher(mosquitto.port) as watcher:
+        async with gateway.running() as uplink:
+            gateway.store.emit_many(20, "request_queued", "module-01")
+            await watcher.until(lambda: len(seqs(watcher)) == 20 and uplink.status()["outbox"] == 0)
+            gateway.store.forget(5)
+            assert await uplink.replay(1, 10_000) == 15
+            assert await uplink.replay(21, 30) == 0
+            assert await uplink.replay(1, 5) == 0
+            await watcher.until(lambda: len(seqs(watcher)) == 35)
+        assert seqs(watcher)[20:] == list(range(6, 21))
+
+
+async def test_new_events_come_in_order_during_a_replay_and_what_is_acknowledged_stays(mosquitto: Mosquitto) -> None:
+    gateway = Gateway(mosquitto)
+    with Watcher(mosquitto.port) as watcher:
+        async with gateway.running() as uplink:
+            gateway.store.emit_many(2000, "request_queued", "module-01")
+            await watcher.until(lambda: gateway.store.view.acknowledged == 2000)
+            replay = asyncio.create_task(uplink.replay(1, 2000))
+            await watcher.until(lambda: len(seqs(watcher)) > 2100)
+            gateway.store.emit_many(500, "request_queued", "module-02")
+            assert await replay == 2000
+            await watcher.until(lambda: gateway.store.view.acknowledged == 2500)
+            await watcher.until(lambda: len(seqs(watcher)) == 4500)
+        new = [payload["seq"] for payload in watcher.on("/events/module-02/")]
+        assert new == list(range(2001, 2501))
+        last_old = max(n for n, seq in enumerate(seqs(watcher)) if seq <= 2000)
+        assert seqs(watcher).index(2001) < last_old, "they did not wait for the end of the replay"
+
+
+async def test_there_is_one_replay_at_a_time_and_none_without_a_connection(mosquitto: Mosquitto) -> None:
+    gateway = Gateway(mosquitto)
+    with Watcher(mosquitto.port) as watcher:
+        async with gateway.running() as uplink:
+            with pytest.raises(Refusal) as no:
+                await uplink.replay(1, 10)
+            assert no.value.code is Code.PRECONDITION_FAILED
+            gateway.store.emit_many(2000, "request_queued", "module-01")
+            await watcher.until(lambda: len(seqs(watcher)) == 2000 and uplink.status()["outbox"] == 0)
+            first = asyncio.create_task(uplink.replay(1, 2000))
+            await asyncio.sleep(0)
+            with pytest.raises(Refusal) as no:
+                await uplink.replay(1, 10)
+            assert (no.value.code, no.value.retry_after_ms) == (Code.RATE_LIMITED, 1000)
+            mosquitto.stop()
+            with pytest.raises(Refusal) as no:
+                await first
+            assert no.value.code is Code.PRECONDITION_FAILED
+            mosquitto.start()
+            await watcher.until(lambda: uplink.status()["connected"])
+            assert await uplink.replay(1, 10) == 10
 
 
 async def test_state_is_coalesced_while_events_are_not(mosquitto: Mosquitto) -> None:

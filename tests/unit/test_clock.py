@@ -70,7 +70,7 @@ def test_an_offset_is_understood_and_a_missing_one_refused() -> None:
         parse_rfc3339("2023-11-14T22:13:20")
 
 
-# --- the guard ---------------------------------------------------------------------------------------------------------
+# --- the guard ------------------------------------------------------------------------------------------------------
 
 
 def test_a_clock_that_is_right_is_followed_and_the_kernel_is_not_bothered() -> None:
@@ -218,7 +218,7 @@ def test_a_run_that_ended_in_the_future_is_not_taken_back_by_another_start() -> 
     scene.expect(NOON, trusted=True)
 
 
-# --- the hands of this machine -----------------------------------------------------------------------------------------
+# --- the hands of this machine --------------------------------------------------------------------------------------
 
 
 def test_the_hands_of_this_machine_go() -> None:

@@ -212,8 +212,10 @@ async def test_without_trusted_time_the_end_is_not_judged_and_the_request_lives_
     assert scene.api.calls[0].until == scene.clock.wall_ms() + 60_000
 
 
-async def test_a_request_that_grows_old_in_the_lane_has_no_effect() -> None:
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_request_that_grows_old_in_the_lane_has_no_effect(trusted: bool) -> None:
     scene = Scene()
+    scene.clock.is_trusted = trusted
     scene.api.hold["get_params"] = asyncio.Event()
     async with scene.serving():
         await scene.receive(scene.request(request="get_params"))

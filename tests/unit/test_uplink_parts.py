@@ -1,20 +1,25 @@
+import asyncio
 import logging
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.component import Component, ComponentKind, Registry
-from gateway.errors import ConfigError
+from gateway.errors import Code, ConfigError, LinkDown, Refusal
 from gateway.event import EVENT_TYPES, Event
 from gateway.presence import Presence
 from gateway.settings import SyncSection
 from gateway.sync.broker import Broker, parse_url
+from gateway.sync.message import Outgoing, PublishRefused
 from gateway.sync.payload import Encoding, decode
+from gateway.sync.replay import Replays
 from gateway.sync.state import Birth, Dirty, States
 from gateway.sync.tally import Tally
 from gateway.sync.topics import Topics
 from gateway.sync.uplink import Backoff
+from gateway.sync.way_up import WayUp
 from tests.doubles import FakeClock
 from tests.doubles_store import MemoryStore
 
@@ -24,7 +29,8 @@ def states(*components: Component) -> States:
 
 
 def module(component_id: str, **more) -> Component:
-    return Component(component_id, ComponentKind.MODULE, "can0", 3, **more)
+    node = sum(component_id.encode()) % 250
+    return Component(component_id, ComponentKind.MODULE, "can0", node, **more)
 
 
 def test_waits_double_within_their_bounds_and_start_anew_after_success() -> None:
@@ -100,6 +106,102 @@ def test_only_what_is_stale_is_told_anew() -> None:
     dirty = Dirty(frozenset({"a", "unknown"}), frozenset({"b", "gateway"}))
     topics = {message.topic for message in made.components(made.some(store.view, dirty))}
     assert topics == {"bms/v1/gw-1/components/a/presence", "bms/v1/gw-1/components/b/queue"}
+
+
+def test_a_component_without_a_row_is_told_as_never_heard() -> None:
+    store = MemoryStore()
+    made = states(module("new"))
+    presence, queue = made.components(made.some(store.view, Dirty(frozenset({"new"}), frozenset({"new"}))))
+    told = decode(presence.payload)[0]
+    assert (told["component_id"], told["presence"], told["reason"]) == ("new", "UNKNOWN", "never_heard")
+    assert queue.topic == "bms/v1/gw-1/components/new/queue"
+
+
+def test_a_component_that_left_while_we_run_has_its_topics_cleared() -> None:
+    store = MemoryStore()
+    store.see("can0-module-a7", Presence.ONLINE)
+    made = states(module("m"))
+    names = frozenset({"can0-module-a7"})
+    messages = list(made.components(made.some(store.view, Dirty(names, names))))
+    assert [(message.topic.removeprefix("bms/v1/gw-1/components/"), message.payload) for message in messages] == [
+        ("can0-module-a7/presence", b""),
+        ("can0-module-a7/queue", b""),
+    ]
+
+
+class FakeLink:
+    """Takes what is sent, but for events of `forbidden` subjects. `down_after`: messages until it is lost."""
+
+    def __init__(self, forbidden: str = "nobody", down_after: int = 1_000_000) -> None:
+        self.topics: list[str] = []
+        self._forbidden, self._down_after = forbidden, down_after
+
+    async def send(self, message: Outgoing) -> "asyncio.Future[None]":
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.topics.append(message.topic)
+        if f"/events/{self._forbidden}/" in message.topic:
+            sent.set_exception(PublishRefused("not authorized"))
+        elif len(self.topics) > self._down_after:
+            raise LinkDown("gone")
+        else:
+            sent.set_result(None)
+        return sent
+
+    async def acknowledged(self, sent: "asyncio.Future[None]") -> None:
+        await sent
+
+
+async def test_events_the_broker_forbids_are_not_counted_as_replayed() -> None:
+    store = MemoryStore()
+    link: Any = FakeLink(forbidden="m2")
+    for subject in ("m1", "m2", "m3"):
+        store.emit("request_queued", subject)
+    replays = Replays(store, states())
+    assert await replays.run(link, 1, 3) == 2
+    assert len(link.topics) == 3
+
+
+async def test_a_replay_whose_connection_breaks_says_so_and_makes_way_for_another() -> None:
+    store = MemoryStore()
+    store.emit_many(100, "request_queued", "m1")
+    cut: Any = FakeLink(down_after=50)
+    sound: Any = FakeLink()
+    replays = Replays(store, states())
+    with pytest.raises(Refusal) as no:
+        await replays.run(cut, 1, 100)
+    assert no.value.code is Code.PRECONDITION_FAILED
+    assert await replays.run(sound, 1, 100) == 100
+
+
+async def test_without_a_broker_nothing_is_replayed_and_nobody_told() -> None:
+    way_up = WayUp()
+    assert way_up.status() == {"configured": False}
+    way_up.touch("m")
+    with pytest.raises(Refusal) as no:
+        await way_up.replay(1, 2)
+    assert no.value.code is Code.PRECONDITION_FAILED
+
+
+async def test_the_way_up_hands_on_to_the_uplink_once_there_is_one() -> None:
+    class FakeUplink:
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def status(self) -> dict[str, Any]:
+            return {"configured": True}
+
+        def touch(self, component_id: str) -> None:
+            self.told.append(component_id)
+
+        async def replay(self, from_seq: int, to_seq: int) -> int:
+            self.told.append((from_seq, to_seq))
+            return 7
+
+    way_up, uplink = WayUp(), FakeUplink()
+    way_up.uplink = uplink  # type: ignore[assignment]  # a double
+    way_up.touch("m")
+    assert (await way_up.replay(1, 9), way_up.status()) == (7, {"configured": True})
+    assert uplink.told == ["m", (1, 9)]
 
 
 @pytest.mark.parametrize(
