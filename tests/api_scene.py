@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from gateway.api import Api, Desk, Tuning
 from gateway.bus.commands import Catalogue
 from gateway.component import Component, ComponentKind, QueueMode, Registry
 from gateway.event import Event
-from gateway.operation import Mode
+from gateway.operation import Mode, Operation
 from gateway.ports import Call, ComponentLoad, DrainReport, ExchangeTimes
 from gateway.presence import Presence
 from gateway.queue.store import SqliteStore
@@ -56,6 +56,7 @@ class Drains:
         self.begun: list[tuple[str, int, bool]] = []
         self.held: set[str] = set()
         self.released: list[tuple[str, bool]] = []
+        self.on_release: Callable[[], object] = lambda: None
         self.active = 2
         self.loads: dict[str, ComponentLoad] = defaultdict(lambda: ComponentLoad(0, ExchangeTimes(None, 0.0)))
 
@@ -69,6 +70,7 @@ class Drains:
     def release(self, drain_id: str, *, go: bool) -> None:
         self.held.remove(drain_id)
         self.released.append((drain_id, go))
+        self.on_release()
 
     def counters(self) -> dict[str, int]:
         return {"complete": 3}
@@ -107,10 +109,14 @@ class Watches:
 
 
 class Upstream:
-    """Takes down which events are asked for again."""
+    """Takes down which events are asked for again, and which components are told of anew."""
 
     def __init__(self) -> None:
         self.replayed: list[tuple[int, int]] = []
+        self.touched: list[str] = []
+
+    def touch(self, component_id: str) -> None:
+        self.touched.append(component_id)
 
     async def replay(self, from_seq: int, to_seq: int) -> int:
         self.replayed.append((from_seq, to_seq))
@@ -120,6 +126,9 @@ class Upstream:
 class Timekeeper:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
+
+    def shown_ms(self) -> int:
+        return self._clock.wall
 
     def confirm(self) -> None:
         self._clock.is_trusted = True
@@ -169,6 +178,13 @@ class ApiScene:
     async def code(self, actor: Actor, request: str, **fields: Any) -> str:
         return str((await self.no(actor, request, **fields))["code"])
 
+    async def kept(self, answer: Mapping[str, Any]) -> Operation:
+        """Return the operation of an answer as the store keeps it."""
+        request_id = answer["request"]["request_id"]
+        operation = await self.store.read(lambda reader: reader.operation(request_id))
+        assert operation is not None
+        return operation
+
     def told(self, event_type: str) -> list[Event]:
         return [event for event in self.events if event.type == event_type]
 
@@ -179,7 +195,11 @@ class ApiScene:
 
 @asynccontextmanager
 async def api_scene(
-    folder: Path, *, clock: FakeClock | None = None, mode: Mode = Mode.PRIORITY, safety_commands: str = ""
+    folder: Path,
+    *,
+    clock: FakeClock | None = None,
+    mode: Mode = Mode.PRIORITY,
+    safety_commands: str = "clear_fault contactor_close",
 ) -> AsyncIterator[ApiScene]:
     """Open the store in `folder`, new or as it was left, with the API on it."""
     clock = clock or FakeClock()

@@ -96,7 +96,6 @@ class Order:
             target,
             bound_serial=component.serial,
             pass_through=passes_through(self.desk, component),
-            conflict_key=self.conflict_key,
             **more,
         )
 
@@ -117,6 +116,7 @@ class Order:
             arguments=self.arguments,
             timeout_s=model.timeout_s,
             depends_on=tuple(model.depends_on),
+            conflict_key=self.conflict_key,
             **{"expires_at": self.expires_at, **more},
         )
 
