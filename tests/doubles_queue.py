@@ -27,6 +27,7 @@ from gateway.operation import (
     Verdict,
     act,
     after_restart,
+    copied,
     order_key,
 )
 from gateway.ports import Attempt, CommandSpec, ComponentRow, ExchangeTimes, Page, PresenceChange, Reader, Sighting, Tx
@@ -257,14 +258,15 @@ class MemoryStore:
         if self.full:
             raise Refusal(Code.STORAGE_FULL)
         self.writes += 1
-        before = copy.deepcopy((self.tx.kept, self.tx.serials)), len(self.tx.events)
+        before = ({name: copied(each) for name, each in self.tx.kept.items()}, dict(self.tx.serials))
+        told_before = len(self.tx.events)
         try:
             value = job(cast("Tx", self.tx))
         except Exception:
-            (self.tx.kept, self.tx.serials), kept_events = before
-            del self.tx.events[kept_events:]
+            self.tx.kept, self.tx.serials = before
+            del self.tx.events[told_before:]
             raise
-        told = self.tx.events[before[1] :]
+        told = self.tx.events[told_before:]
         loop = asyncio.get_running_loop()
         loop.call_later(self.commit_s, self._tell, told)
         await asyncio.sleep(self.commit_s)
