@@ -42,15 +42,14 @@ class StoreScene:
 
     def pairing(self, target: str = "module-03", **changes: Any) -> Operation:
         now = self.clock.wall_ms()
-        told = {"initiator_component": "pack-01", "request_type": RequestType.STANDARD, **changes}
+        told = {"initiator_component": "pack-01", "request_type": RequestType.STANDARD, "expires_at": now + HOUR_MS}
         return Operation(
             request_id=self.ids.new("req", now),
             kind=Kind.PAIRING,
             target_component=target,
             creator="tech-anna",
             created_at=now,
-            expires_at=now + HOUR_MS,
-            **told,
+            **(told | changes),
         )
 
     async def enqueue(self, operation: Operation, parameters: Parameters = PARAMETERS) -> Operation:

@@ -1,10 +1,11 @@
-"""The store beside a plain list that says what it must hold, with restarts between any two steps."""
+"""The store beside plain lists that say what it must hold, with restarts between any two steps."""
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,65 +15,31 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.errors import Code, Refusal
 from gateway.operation import (
+    FIRST,
     Action,
     Delivery,
     Ending,
+    Mode,
     Operation,
     Outcome,
     Priority,
+    Reach,
     RequestType,
+    Settlement,
     Status,
     Verdict,
 )
-from gateway.ports import QueueStatus, Reader, Tx
+from gateway.ports import Reader, Tx
 from gateway.settings import Parameters
 from tests.doubles import FakeClock
+from tests.store_model import AFTER, Entry, Model
 from tests.store_scene import StoreScene, scene
 
 TARGETS = ("module-01", "pack-01")
-BOUNDS = Parameters(max_requests_per_component=4, max_queue_depth=7)
+BOUNDS = Parameters(max_requests_per_component=3, max_queue_depth=5, alert_queue_size=2)
 LIFE_S = 10
 WAITED_FOR = "pack-09"
-
-FINISHES = {  # action -> status after it
-    Action.COMPLETE: Status.COMPLETED,
-    Action.FAIL: Status.FAILED,
-    Action.RETRY: Status.QUEUED,
-    Action.RELEASE: Status.QUEUED,
-    Action.ABANDON: Status.ABANDONED,
-}
-
-
-@dataclass
-class Model:
-    """What one operation must be."""
-
-    operation: Operation
-    status: Status = Status.QUEUED
-    not_before: int = 0
-    waits: bool = False
-    retries: int = 0
-    resumes: bool = False  # it may have been carried out already
-    sequence: int | None = None
-    current: Operation | None = None
-
-    @property
-    def key(self) -> tuple[bool, bool, int, int, str]:
-        told = self.operation
-        proxy = told.request_type is RequestType.PROXY
-        return proxy, not self.resumes, -int(told.priority), told.created_at, told.request_id
-
-    @property
-    def carrier(self) -> str:
-        return self.operation.proxy_component or self.operation.target_component
-
-
-def queue_statuses(reader: Reader) -> list[QueueStatus]:
-    return [reader.queue_status(target) for target in TARGETS]
-
-
-def next_expiry(reader: Reader) -> int | None:
-    return reader.next_expiry()
+PRIORITIES = st.sampled_from([Priority.NORMAL, *Priority])
 
 
 class SpoiledError(Exception):
@@ -85,21 +52,19 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.clock = FakeClock()
         self.runner = asyncio.Runner()
-        self.ids: StoreScene | None = None
-        self.models: list[Model] = []
-        self.event_count = 0
+        self.before: StoreScene | None = None
+        self.model = Model(self.clock, BOUNDS)
         self.epoch = 0
-        self.opened = AsyncExitStack()
         self._open()
 
     def _open(self) -> None:
         self.opened = AsyncExitStack()
         path = Path(self.folder.name) / "queue.db"
-        before = self.ids
-        self.scene = self.runner.run(self.opened.enter_async_context(scene(path, self.clock)))
-        if before is not None:
-            self.scene.ids = before.ids  # ids are never given twice
-        self.ids = self.scene
+        entered = self.opened.enter_async_context(scene(path, self.clock, mode=self.model.mode))
+        self.scene = self.runner.run(entered)
+        if self.before is not None:
+            self.scene.ids = self.before.ids  # ids are never given twice
+        self.before = self.scene
         assert self.scene.store.epoch == self.epoch + 1
         self.epoch = self.scene.store.epoch
 
@@ -108,147 +73,180 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner.close()
         self.folder.cleanup()
 
-    def _in(self, status: Status) -> list[Model]:
-        return [model for model in self.models if model.status is status]
+    def _write(self, job: Callable[[Tx], Any], *, refused: Code | None = None) -> Any:
+        """Run a job; or see it refused, with no event told of it."""
+        if refused is None:
+            return self.runner.run(self.scene.store.write(job))
+        with pytest.raises(Refusal) as why:
+            self.runner.run(self.scene.store.write(job))
+        assert why.value.code is refused
+        return None
 
-    def _busy(self, model: Model) -> bool:
-        running = self._in(Status.PROCESSING)
-        return any(
-            other.carrier == model.carrier or other.operation.target_component == model.operation.target_component
-            for other in running
-        )
-
-    def _due(self, carrier: str, *, proxy: bool, emergency_only: bool, target: str | None) -> list[Model]:
-        now = self.clock.wall_ms()
-        return sorted(
-            (
-                model
-                for model in self._in(Status.QUEUED)
-                if model.carrier == carrier
-                and (proxy or model.operation.request_type is not RequestType.PROXY)
-                and (not emergency_only or model.operation.emergency)
-                and target in {None, model.operation.target_component}
-                and model.not_before <= now
-                and not model.waits
-                and (model.operation.expires_at > now or not self.clock.trusted())
-                and not self._busy(model)
-            ),
-            key=lambda model: model.key,
-        )
-
-    def _new(self, target: str, priority: Priority, shape: str) -> Operation:
-        life: dict[str, Any] = {"expires_at": self.clock.wall_ms() + LIFE_S * 1000}
+    def _new(self, target: str, priority: Priority, shape: str, **told: Any) -> Operation:
+        told["expires_at"] = self.clock.wall_ms() + LIFE_S * 1000
+        if shape == "open":
+            return self.scene.command(target, urgency=FIRST, reach=Reach.EMERGENCY, **told)
+        if shape == "wake":
+            return self.scene.command(target, priority=priority, reach=Reach.SLEEPING, **told)
+        if shape == "armed":
+            return self.scene.command(target, priority=priority, arms=True, delivery=Delivery.AT_MOST_ONCE, **told)
         if shape == "command":
-            once = Delivery.AT_MOST_ONCE if priority is Priority.LOW else Delivery.AT_LEAST_ONCE
-            return self.scene.command(target, priority=priority, delivery=once, **life)
-        made = self.scene.pairing(target, priority=priority, request_type=RequestType[shape])
-        made.expires_at = life["expires_at"]
-        made.proxy_component = "pack-01" if shape == "PROXY" else None
-        return made
+            return self.scene.command(target, priority=priority, **told)
+        urgent = shape == "EMERGENCY"
+        told["priority"] = Priority.CRITICAL if urgent else priority
+        told["proxy_component"] = "pack-01" if shape == "PROXY" else None
+        return self.scene.pairing(target, request_type=RequestType[shape], **told)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
     @rule(
         to=st.sampled_from(TARGETS),
-        priority=st.sampled_from([Priority.NORMAL, *Priority]),
-        shape=st.sampled_from(["command", "STANDARD", "PROXY", "EMERGENCY"]),
+        priority=PRIORITIES,
+        shape=st.sampled_from(["command", "command", "STANDARD", "PROXY", "EMERGENCY", "open", "wake", "armed"]),
+        hold=st.sampled_from([None, "h-1"]),
         older_ms=st.sampled_from([0, 0, 5]),
     )
-    def enqueue(self, to: str, priority: Priority, shape: str, older_ms: int) -> None:
-        operation = self._new(to, priority, shape)
+    def enqueue(self, to: str, priority: Priority, shape: str, hold: str | None, older_ms: int) -> None:
+        operation = self._new(to, priority, shape, hold_ref=hold)
         operation.created_at -= older_ms  # the clock stepped back
-        queued = self._in(Status.QUEUED)
-        here = [model for model in queued if model.operation.target_component == to]
-        if len(here) >= 4 or len(queued) >= 7:
-            with pytest.raises(Refusal) as refused:
-                self.runner.run(self.scene.enqueue(operation, BOUNDS))
-            assert refused.value.code is Code.QUEUE_FULL
+        if not self.model.has_room(to):
+            self._write(lambda tx: tx.enqueue(operation, BOUNDS), refused=Code.QUEUE_FULL)
             return
-        self.runner.run(self.scene.enqueue(operation, BOUNDS))
-        model = Model(operation)
-        self.models.append(model)
-        self.event_count += 1
-        ahead = [other for other in self._in(Status.QUEUED) if other.carrier == model.carrier]
-        told = self.scene.events[-1]
-        assert told.attributes["queue_position"] == sorted(other.key for other in ahead).index(model.key) + 1
+        self._write(lambda tx: tx.enqueue(operation, BOUNDS))
+        entry = self.model.enqueue(operation)
+        told = next(event for event in reversed(self.scene.events) if event.type == "request_queued")
+        assert told.attributes["queue_position"] == self.model.place(entry)
+        assert told.wakes == (entry.carrier,)
 
     @rule(
         carrier=st.sampled_from(TARGETS),
         proxy=st.booleans(),
-        emergency_only=st.sampled_from([False, False, True]),
+        reach=st.sampled_from([Reach.SETTLED, Reach.SETTLED, *Reach]),
         only_for=st.sampled_from([None, None, *TARGETS]),
     )
-    def claim(self, carrier: str, proxy: bool, emergency_only: bool, only_for: str | None) -> None:
-        options: dict[str, Any] = {"proxy": proxy, "emergency_only": emergency_only, "target": only_for}
-        due = self._due(carrier, **options)
+    def claim(self, carrier: str, proxy: bool, reach: Reach, only_for: str | None) -> None:
+        options: dict[str, Any] = {"proxy": proxy, "reach": reach, "target": only_for}
+        entry, as_oldest = self.model.next(carrier, **options)
         got = self.runner.run(self.scene.claim(carrier, **options))
-        assert (got and got.request_id) == (due[0].operation.request_id if due else None)
-        if got is None:
+        assert (got and got.request_id) == (entry and entry.id)
+        if got is None or entry is None:
             return
-        model = due[0]
-        held = {
-            other.sequence
-            for other in self.models
-            if other is not model and other.carrier == carrier and other.status in {Status.QUEUED, Status.PROCESSING}
-            and other.operation.kind is got.kind
-        }  # fmt: skip
+        held = self.model.numbers_held(entry)
         assert got.sequence not in held
-        assert model.sequence in {None, got.sequence}
-        assert (got.partner_sequence is not None) == (got.initiator_component is not None and not model.key[0])
-        model.status, model.current, model.sequence = Status.PROCESSING, got, got.sequence
-        self.event_count += 1
+        assert not got.arms or got.partner_sequence not in held | {got.sequence}
+        two_sided = got.initiator_component is not None and not entry.is_proxy
+        assert (got.partner_sequence is not None) == (two_sided or got.arms)
+        assert entry.numbers in {(None, None), (got.sequence, got.partner_sequence)}
+        self.model.claim(got, entry, reach, as_oldest=as_oldest)
 
-    @precondition(lambda self: self._in(Status.PROCESSING))
-    @rule(pick=st.randoms(use_true_random=False), action=st.sampled_from(list(FINISHES)), waits=st.booleans())
-    def finish(self, pick, action: Action, waits: bool) -> None:
-        model = pick.choice(self._in(Status.PROCESSING))
-        model.not_before = self.clock.wall_ms() + 2000 if action is Action.RETRY else 0
-        model.waits = action is Action.RELEASE and waits
-        verdict = {"not_before": model.not_before, "waits_for": WAITED_FOR if model.waits else None}
-        assert model.current is not None
-        done = self.runner.run(self.scene.finish(model.current, action, Outcome(Ending.UNANSWERED), **verdict))
-        model.status = FINISHES[action]
-        model.retries += action is Action.RETRY
-        model.resumes = model.status is Status.QUEUED
-        assert (done.status, done.retry_count) == (model.status, model.retries)
-        self.event_count += 1
-        with pytest.raises(Refusal) as refused:  # the same end a second time
-            self.runner.run(self.scene.finish(model.current, action))
-        assert refused.value.code is Code.INVALID_STATE_TRANSITION
+    @precondition(lambda self: self.model.running())
+    @rule(pick=st.randoms(use_true_random=False), action=st.sampled_from(list(AFTER)), waits=st.booleans())
+    def finish(self, pick: Random, action: Action, waits: bool) -> None:
+        entry = pick.choice(self.model.running())
+        not_before = self.clock.wall_ms() + 2000 if action is Action.RETRY else 0
+        waits = waits and action is Action.RELEASE
+        verdict = {"not_before": not_before, "waits_for": WAITED_FOR if waits else None}
+        current = entry.current
+        assert current is not None
+        done = self.runner.run(self.scene.finish(current, action, Outcome(Ending.UNANSWERED), **verdict))
+        self.model.finish(entry, action, not_before=not_before, waits=waits)
+        assert (done.status, done.retry_count) == (entry.status, entry.retries)
+        again = Verdict(Action.COMPLETE), Outcome(Ending.DONE), self.clock.wall_ms()
+        self._write(lambda tx: tx.finish(current, *again), refused=Code.INVALID_STATE_TRANSITION)
 
-    @precondition(lambda self: self.models)
-    @rule(pick=st.randoms(use_true_random=False))
-    def cancel(self, pick) -> None:
-        model = pick.choice(self.models)
-        told = (model.operation.request_id, "no longer needed", "tech-anna", self.clock.wall_ms())
-        if model.status is Status.QUEUED:
-            self.runner.run(self.scene.store.write(lambda tx: tx.cancel(*told)))
-            model.status = Status.CANCELLED
-            self.event_count += 1
-            return
-        with pytest.raises(Refusal) as refused:
-            self.runner.run(self.scene.store.write(lambda tx: tx.cancel(*told)))
-        assert refused.value.code is Code.INVALID_STATE_TRANSITION
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.randoms(use_true_random=False), rejects=st.booleans())
+    def end_before_it_begins(self, pick: Random, rejects: bool) -> None:
+        entry = pick.choice(self.model.entries)
+        now, refused = self.clock.wall_ms(), Outcome(Ending.REFUSED, code=Code.SERIAL_MISMATCH)
+        waits = entry.status is Status.QUEUED
+        code = None if waits else Code.INVALID_STATE_TRANSITION
+        if rejects:
+            self._write(lambda tx: tx.reject(entry.id, refused, now), refused=code)
+        else:
+            self._write(lambda tx: tx.cancel(entry.id, "no longer needed", "tech-anna", now), refused=code)
+        if waits:
+            self.model.end(entry, Status.FAILED if rejects else Status.CANCELLED)
 
     @rule(limit=st.sampled_from([1, 100]))
     def expire(self, limit: int) -> None:
+        now, over = self.clock.wall_ms(), self.model.over(limit)
+        expired = self._write(lambda tx: tx.expire(now, limit))
+        assert [each.request_id for each in expired] == [entry.id for entry in over]
+        for entry in over:
+            self.model.end(entry, Status.EXPIRED)
+
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.randoms(use_true_random=False))
+    def requeue(self, pick: Random) -> None:
+        entry = pick.choice([each for each in self.model.entries if each.dead] or self.model.entries)
         now = self.clock.wall_ms()
-        over = [model for model in self._in(Status.QUEUED) if model.operation.expires_at <= now]
-        over.sort(key=lambda model: (model.operation.expires_at, *model.key[-2:]))
-        over = over[:limit] if self.clock.trusted() else []
-        expired = self.runner.run(self.scene.store.write(lambda tx: tx.expire(now, limit)))
-        assert [each.request_id for each in expired] == [model.operation.request_id for model in over]
-        for model in over:
-            model.status = Status.EXPIRED
-        self.event_count += len(over)
+        until = now + LIFE_S * 1000
+        settled = entry.settlement in {Settlement.CAPTURED, Settlement.RELEASED}
+        code = None
+        if not entry.dead or settled:
+            code = Code.INVALID_STATE_TRANSITION
+        elif not self.model.has_room(entry.target):
+            code = Code.QUEUE_FULL
+        again = self._write(lambda tx: tx.requeue(entry.id, until, BOUNDS, "op-otto", now), refused=code)
+        if code is None:
+            self.model.requeue(entry, until)
+            assert (again.retry_count, again.expires_at, again.progress) == (0, until, None)
+
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.randoms(use_true_random=False))
+    def discard(self, pick: Random) -> None:
+        entry = pick.choice([each for each in self.model.entries if each.dead] or self.model.entries)
+        now = self.clock.wall_ms()
+        code = None if entry.dead and not entry.discarded else Code.INVALID_STATE_TRANSITION
+        self._write(lambda tx: tx.discard(entry.id, "seen", "op-otto", now), refused=code)
+        if code is None:
+            entry.discarded = True
+            self.model.told += 1
+
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.randoms(use_true_random=False), outcome=st.sampled_from(Settlement), ref=st.sampled_from("ab"))
+    def settle(self, pick: Random, outcome: Settlement, ref: str) -> None:
+        entry = pick.choice([each for each in self.model.entries if each.settlement] or self.model.entries)
+        now = self.clock.wall_ms()
+        due = Settlement.CAPTURED if entry.release_reason is None else Settlement.RELEASED
+        repeats = (entry.settlement, entry.settlement_ref) == (outcome, ref)
+        fits = entry.settlement is Settlement.PENDING and outcome is due
+        code = None if fits or repeats else Code.INVALID_STATE_TRANSITION
+        self._write(lambda tx: tx.settle(entry.id, outcome, ref, "erp", now), refused=code)
+        if fits:
+            entry.settlement, entry.settlement_ref = outcome, ref
+            self.model.told += 1
+
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.randoms(use_true_random=False), priority=PRIORITIES)
+    def set_priority(self, pick: Random, priority: Priority) -> None:
+        entry = pick.choice(self.model.queued() or self.model.entries)
+        now = self.clock.wall_ms()
+        code = None
+        if entry.status is not Status.QUEUED:
+            code = Code.INVALID_STATE_TRANSITION
+        elif entry.reach is Reach.EMERGENCY and priority is not entry.priority:
+            code = Code.PRECONDITION_FAILED
+        self._write(lambda tx: tx.set_priority(entry.id, priority, "op-otto", now), refused=code)
+        if code is None:
+            self.model.give(entry, priority)
+
+    @rule(pick=st.randoms(use_true_random=False), component=st.sampled_from(TARGETS), count=st.integers(1, 3))
+    def reorder(self, pick: Random, component: str, count: int) -> None:
+        there = [entry for entry in self.model.queued() if component in {entry.target, entry.carrier}]
+        front = pick.sample(there, min(count, len(there)))
+        ids, now = [entry.id for entry in front], self.clock.wall_ms()
+        placed = self._write(lambda tx: tx.reorder(component, ids, "op-otto", now))
+        assert [each.request_id for each in placed] == ids
+        self.model.place_first(front)
 
     @rule()
     def the_one_waited_for_returns(self) -> None:
-        carriers = self.runner.run(self.scene.store.write(lambda tx: tx.returned(WAITED_FOR)))
-        waiting = [model for model in self._in(Status.QUEUED) if model.waits]
-        assert carriers == sorted({model.carrier for model in waiting})
-        for model in waiting:
-            model.waits = False
+        waiting = [entry for entry in self.model.queued() if entry.waits]
+        assert self._write(lambda tx: tx.returned(WAITED_FOR)) == sorted({entry.carrier for entry in waiting})
+        for entry in waiting:
+            entry.waits = False
 
     @rule(seconds=st.sampled_from([0.001, 1, 1.999, 2, 8, 9.999, 10]))  # land exactly on the limits, too
     def wait(self, seconds: float) -> None:
@@ -260,91 +258,91 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(carrier=st.sampled_from(TARGETS), reads=st.booleans(), neighbour=st.booleans())
     def a_job_that_raises_leaves_no_trace(self, carrier: str, reads: bool, neighbour: bool) -> None:
-        spoiled, sound = self.scene.command(carrier), self.scene.command(carrier)
-        roomy = Parameters()
+        spoiled, sound = self._new(carrier, Priority.HIGH, "command"), self._new(carrier, Priority.LOW, "command")
+        neighbour = neighbour and self.model.has_room(carrier)
 
         def job(tx: Tx) -> None:
             now = self.clock.wall_ms()
-            tx.enqueue(spoiled, roomy)
+            tx.enqueue(spoiled, Parameters(max_requests_per_component=BOUNDS.max_requests_per_component + 1))
+            tx.set_priority(spoiled.request_id, Priority.CRITICAL, "op-otto", now)
             if reads:
                 taken = tx.claim(carrier, now, proxy=True)
                 if taken is not None:
                     tx.finish(taken, Verdict(Action.FAIL), Outcome(Ending.REFUSED), now)
-                tx.enqueue(self.scene.command(carrier), roomy)
+                    tx.requeue(taken.request_id, now + 1, Parameters(), "op-otto", now)
             raise SpoiledError
 
         async def both() -> None:
-            with_it = self.scene.store.write(lambda tx: tx.enqueue(sound, roomy)) if neighbour else asyncio.sleep(0)
+            with_it = self.scene.store.write(lambda tx: tx.enqueue(sound, BOUNDS)) if neighbour else asyncio.sleep(0)
             results = await asyncio.gather(with_it, self.scene.store.write(job), return_exceptions=True)
             assert isinstance(results[1], SpoiledError)
             assert not isinstance(results[0], BaseException)
 
-        self.runner.run(both())
-        if neighbour:
-            self.models.append(Model(sound))
-            self.event_count += 1
+        if self.model.depth(carrier) <= BOUNDS.max_requests_per_component - neighbour:
+            self.runner.run(both())
+            if neighbour:
+                self.model.enqueue(sound)
 
-    @rule(recover=st.booleans())
-    def restart(self, recover: bool) -> None:
+    @rule(recover=st.booleans(), mode=st.sampled_from([None, None, *Mode]))
+    def restart(self, recover: bool, mode: Mode | None) -> None:
         self.runner.run(self.opened.aclose())
+        self.model.restart(mode or self.model.mode)
         self._open()
-        if not recover:
-            return
-        now = self.clock.wall_ms()
-        found = self.runner.run(self.scene.store.write(lambda tx: tx.recover(now)))
-        running = self._in(Status.PROCESSING)
-        assert {each.request_id for each in found} == {model.operation.request_id for model in running}
-        for model in self._in(Status.QUEUED) + running:
-            model.waits = False
-        for model in running:
-            once = model.operation.delivery is Delivery.AT_MOST_ONCE
-            model.status = Status.ABANDONED if once else Status.QUEUED
-            model.not_before, model.resumes = 0, not once
-        self.event_count += len(found)
+        if recover:
+            now = self.clock.wall_ms()
+            found = self._write(lambda tx: tx.recover(now))
+            assert {each.request_id for each in found} == {entry.id for entry in self.model.recover()}
 
     # --- what must always hold ------------------------------------------------------------------------------------
 
     @invariant()
-    def statuses_are_those_of_the_model(self) -> None:
-        pending = {
-            model.operation.request_id: model.status
-            for model in self.models
-            if model.status in {Status.QUEUED, Status.PROCESSING}
-        }
-        assert self.runner.run(self.scene.statuses()) == pending
+    def everything_is_as_the_model_says(self) -> None:
+        model = self.model
+
+        def look(reader: Reader) -> None:
+            for entry in model.entries:
+                found = reader.operation(entry.id)
+                assert found is not None
+                assert _seen(found) == _expected(entry)
+                assert reader.queue_position(found) == (model.place(entry) if entry.status is Status.QUEUED else None)
+            assert reader.depths() == {target: model.depth(target) for target in model.targets()}
+            assert reader.next_expiry() == min((entry.expires_at for entry in model.queued()), default=None)
+            for carrier in TARGETS:
+                first = [entry.id for entry in model.in_order() if entry.carrier == carrier][:3]
+                assert [each.request_id for each in reader.front(carrier, 3)] == first
+
+        self.runner.run(self.scene.store.read(look))
 
     @invariant()
     def the_list_is_in_the_order_of_processing(self) -> None:
         page = self.runner.run(self.scene.page(page_size=200, status=Status.QUEUED))
-        listed = [operation.request_id for operation in page.operations]
-        assert listed == [model.key[-1] for model in sorted(self._in(Status.QUEUED), key=lambda model: model.key)]
+        assert [each.request_id for each in page.operations] == [entry.id for entry in self.model.in_order()]
 
     @invariant()
     def events_are_numbered_without_a_gap(self) -> None:
         events = self.runner.run(self.scene.stored_events())
-        assert [event.seq for event in events] == list(range(1, self.event_count + 1))
-        heard = self.scene.events
-        assert heard == events[len(events) - len(heard) :]
-
-    @invariant()
-    def the_counters_are_those_of_the_table(self) -> None:
-        queued = self._in(Status.QUEUED)
-        for target, status in zip(TARGETS, self.runner.run(self.scene.store.read(queue_statuses)), strict=True):
-            sizes = status.standard_queue_size + status.priority_queue_size + status.proxy_queue_size
-            assert sizes == sum(model.operation.target_component == target for model in queued)
+        assert [event.seq for event in events] == list(range(1, self.model.told + 1))
+        heard = [(event.seq, event.type, event.attributes) for event in self.scene.events]
+        assert heard == [(each.seq, each.type, each.attributes) for each in events[len(events) - len(heard) :]]
 
     @invariant()
     def one_component_has_at_most_one_in_the_works(self) -> None:
-        running = self._in(Status.PROCESSING)
-        assert len({model.carrier for model in running}) == len(running)
-        assert len({model.operation.target_component for model in running}) == len(running)
-
-    @invariant()
-    def the_next_dates_are_known(self) -> None:
-        queued = self._in(Status.QUEUED)
-        expiry = self.runner.run(self.scene.store.read(next_expiry))
-        assert expiry == min((model.operation.expires_at for model in queued), default=None)
+        running = self.model.running()
+        assert len({entry.carrier for entry in running}) == len(running)
+        assert len({entry.target for entry in running}) == len(running)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+def _seen(found: Operation) -> tuple[Any, ...]:
+    held = (found.settlement, found.release_reason, found.settlement_ref)
+    state = (found.status, found.priority, found.rank, found.not_before, found.waits_for is not None, found.retry_count)
+    return (*state, found.resumes, found.expires_at, found.discarded_at is not None, *held)
+
+
+def _expected(entry: Entry) -> tuple[Any, ...]:
+    held = (entry.settlement, entry.release_reason, entry.settlement_ref)
+    state = (entry.status, entry.priority, entry.rank, entry.not_before, entry.waits, entry.retries)
+    return (*state, entry.resumes, entry.expires_at, entry.discarded, *held)
+
+
+StoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
