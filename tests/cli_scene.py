@@ -102,6 +102,11 @@ class FakeGateway:
         self._answers[request] = [{"ok": True, "result": result} for result in results]
         return self
 
+    def then(self, request: str, result: dict[str, Any]) -> "FakeGateway":
+        """Add an answer behind those that are there."""
+        self._answers[request].append({"ok": True, "result": result})
+        return self
+
     def refuses(self, request: str, code: str, message: str = "Do it otherwise.", **more: Any) -> "FakeGateway":
         error = {"code": code, "message": message, "class": "REFUSED", **more}
         self._answers.setdefault(request, []).append({"ok": False, "error": error})

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -95,9 +95,7 @@ class Desk:
         said = {name: value for name, value in fields.items() if value is not None}
         reply = await self.reply(request, said, within_s)
         if not reply.get("ok"):
-            error = reply.get("error") or {}
-            hint = "" if self.where.as_json else await self._meant(error, said)
-            refuse(error, as_json=self.where.as_json, hint=hint)
+            await self._refuse(reply.get("error") or {}, said)
         result: Result = reply["result"]
         return result
 
@@ -113,10 +111,23 @@ class Desk:
         gathered: list[Any] = []
         result: Result = {}
         while not result or (result.get("next_cursor") and len(gathered) < limit):
-            size = min(PAGE, limit - len(gathered))
-            result = await self.ask(request, **fields, page_size=size, cursor=result.get("next_cursor"))
+            said = {**fields, "page_size": min(PAGE, limit - len(gathered)), "cursor": result.get("next_cursor")}
+            result = await self._page(request, {name: value for name, value in said.items() if value is not None})
             gathered += result[rows]
         return {**result, rows: gathered}
+
+    async def _page(self, request: str, fields: Mapping[str, Any]) -> Result:
+        """Return one page, later where we ask too often: a list is not to break off in the middle."""
+        patience_s = self.where.timeout or WORK_S
+        while not (reply := await self.reply(request, fields)).get("ok"):
+            error = reply.get("error") or {}
+            pause_s = max(POLL_S[0], _pause_s(error))
+            patience_s -= pause_s
+            if "cursor" not in fields or error.get("code") != "RATE_LIMITED" or patience_s < 0:
+                await self._refuse(error, fields)
+            await self.world.sleep(pause_s)
+        result: Result = reply["result"]
+        return result
 
     def print(self, result: Any, view: View) -> None:
         """Print a result: as JSON where that was asked for, else as `view` shows it."""
@@ -130,6 +141,10 @@ class Desk:
     def now_ms(self) -> int:
         """The time now, ms since the epoch."""
         return self.world.now_ms()
+
+    async def _refuse(self, error: Mapping[str, Any], fields: Mapping[str, Any]) -> NoReturn:
+        hint = "" if self.where.as_json else await self._meant(error, fields)
+        refuse(error, as_json=self.where.as_json, hint=hint)
 
     async def _meant(self, error: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
         """Guess which component was meant where there is none of that name."""
@@ -165,9 +180,9 @@ class Desk:
                 refuse(error, as_json=self.where.as_json)
             if waited_s >= patience_s:
                 raise Failure(f"{request_id} has not ended within {patience_s:g} s; it goes on without us.", REFUSED)
-            limited_s = float(error.get("retry_after_ms", 0)) / 1000
-            await self.world.sleep(max(pause_s, limited_s))
-            waited_s += max(pause_s, limited_s)
+            longer_s = max(pause_s, _pause_s(error))
+            await self.world.sleep(longer_s)
+            waited_s += longer_s
             pause_s = min(pause_s * 2, longest_s)
 
     @asynccontextmanager
@@ -179,6 +194,11 @@ class Desk:
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def _pause_s(error: Mapping[str, Any]) -> float:
+    """Return how long a no asks us to wait, in s."""
+    return float(error.get("retry_after_ms", 0)) / 1000
 
 
 async def tick(what: str, after_s: float) -> None:

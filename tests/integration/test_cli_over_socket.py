@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -53,6 +54,9 @@ owner = "fleet-north"
 period_ms = 200
 settle_ms = 0
 settle_jitter_ms = 0
+
+[queue]
+requests_per_minute = 100000
 
 [sync]
 broker = "{broker}"
@@ -181,10 +185,114 @@ def test_a_repeat_with_the_same_idempotency_key_is_the_same_operation(socket: Pa
     assert first["request"]["request_id"] == second["request"]["request_id"]
 
 
-def test_a_request_of_a_later_day_is_refused_with_its_code(socket: Path) -> None:
-    result = ask(socket, "request", "route_command")
+def test_a_request_that_does_not_exist_is_refused_with_its_code(socket: Path) -> None:
+    result = ask(socket, "request", "make_coffee")
     assert result.exit_code == 1
     assert result.stderr.startswith("UNKNOWN_COMMAND: ")
+
+
+def test_what_is_too_long_for_a_request_is_refused_with_its_code(socket: Path) -> None:
+    result = ask(socket, "pair", "pack-01", "module-03", "--description", "x" * 70_000)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("INVALID_ARGUMENT: ")
+
+
+def test_a_component_that_does_not_exist_is_guessed(socket: Path) -> None:
+    result = ask(socket, "show", "modul-03")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Did you mean module-03?\n")
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+def test_a_command_for_several_tells_of_each_as_it_ends(socket: Path) -> None:
+    result = ask(socket, "command", "identify", "pack-01", "module-01", "seconds=3", "--wait")
+    assert result.exit_code == 0, result.stderr
+    ended = [line for line in result.stderr.splitlines() if " COMPLETED: " in line]
+    assert sorted(line.split()[0] for line in ended) == ["module-01", "pack-01"]
+    assert "2 of 2 ended (2 COMPLETED)" in result.stdout
+
+
+def test_a_command_for_all_that_match_waits_for_those_that_are_away(socket: Path) -> None:
+    routed = answer(socket, "command", "identify", "--kind", "module", "--policy", "any", "--ttl", "1h")
+    parent = routed["request"]
+    assert (parent["targets"], len(routed["children"])) == (["module-01", "module-03"], 2)
+    assert ask(socket, "cancel", parent["request_id"], "--reason", "enough").exit_code in {0, 1}  # it may have ended
+
+
+def test_a_plan_tells_whom_it_would_go_to_and_queues_nothing(socket: Path) -> None:
+    before = answer(socket, "history", "--limit", "1")["requests"]
+    plan = answer(socket, "route", "identify", "--parent", "pack-01", "--strategy", "optimal")["plan"]
+    assert [(place["component_id"], place["rank"]) for place in plan] == [("module-01", 1), ("module-03", 2)]
+    assert "module-01" in ask(socket, "route", "identify", "--parent", "pack-01").stdout
+    assert answer(socket, "history", "--limit", "1")["requests"] == before
+
+
+# --- an operator's day ------------------------------------------------------------------------------------------------
+
+
+def test_what_depends_on_what_was_cancelled_is_a_dead_letter_until_it_is_discarded(socket: Path) -> None:
+    first = answer(socket, "command", "identify", "module-03")["request"]["request_id"]
+    second = answer(socket, "command", "identify", "module-01", "--depends-on", first)["request"]["request_id"]
+    assert ask(socket, "cancel", first, "--reason", "not needed").exit_code == 0
+    assert f"{second}  identify seconds=10  module-01  FAILED" in re.sub(
+        "   +", "  ", ask(socket, "dead-letters").stdout
+    )
+    assert answer(socket, "request-status", second)["request"]["last_error"]["code"] == "DEPENDENCY_FAILED"
+    assert ask(socket, "discard", second, "--reason", "understood").exit_code == 0
+    assert answer(socket, "dead-letters", "module-01")["requests"] == []
+    assert ask(socket, "requeue", "cmd_" + "0" * 26).stderr.startswith("REQUEST_NOT_FOUND: ")
+
+
+def test_the_order_of_what_waits_is_changed(socket: Path) -> None:
+    ids = [answer(socket, "command", "firmware_id", "module-03")["request"]["request_id"] for _ in range(3)]
+    assert ask(socket, "reorder", "module-03", ids[2]).exit_code == 0
+    assert answer(socket, "set-priority", ids[1], "high")["request"]["priority"] == "HIGH"
+    waiting = [request["request_id"] for request in answer(socket, "queue", "module-03")["requests"]]
+    assert [each for each in waiting if each in ids] == [ids[1], ids[2], ids[0]]
+    for each in ids:
+        assert ask(socket, "cancel", each, "--reason", "done").exit_code == 0
+
+
+def test_a_hold_is_settled_once_its_operation_has_ended(socket: Path) -> None:
+    words = ["command", "identify", "module-03", "--hold-ref", "wo-7", "--hold-amount", "12.5"]
+    held = answer(socket, *words)["request"]["request_id"]
+    settle = ["settle", held, "released", "--settlement-ref", "s-1"]
+    assert ask(socket, *settle).stderr.startswith("INVALID_STATE_TRANSITION: ")
+    assert ask(socket, "cancel", held, "--reason", "not needed").exit_code == 0
+    assert answer(socket, *settle)["request"]["settlement"] == "RELEASED"
+
+
+def test_a_component_is_marked_until_there_is_evidence(socket: Path) -> None:
+    marked = ["mark", "module-03", "offline", "--reason", "on the bench", "--expected-return", "2h"]
+    assert ask(socket, *marked).exit_code == 0
+    shown = ask(socket, "components").stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("module-03"))
+    assert "OFFLINE" in line
+    assert line.endswith(("in 2 h", "in 119 min"))
+
+
+def test_looking_back_tells_what_was_done_and_by_whom(socket: Path) -> None:
+    done = answer(socket, "command", "firmware_id", "pack-01", "--wait")["request"]
+    (newest,) = answer(socket, "history", "--component", "pack-01", "--from", "1h", "--limit", "1")["requests"]
+    assert newest["request_id"] == done["request_id"]
+    assert "COMPLETED" in ask(socket, "history", "--type", "firmware_id", "--to", "now").stdout
+    groups = {group["key"]: group["count"] for group in answer(socket, "metrics", "day", "--by", "status")["groups"]}
+    assert groups["COMPLETED"] >= 1
+    assert ask(socket, "metrics", "--from", "1h").stdout.startswith("ended from ")
+    assert "firmware_id" in ask(socket, "metrics", "--by", "type").stdout
+    entries = answer(socket, "audit", "--limit", "1000")["entries"]
+    assert done["creator"] in {entry["actor"] for entry in entries if entry["action"] == "queue_command"}
+    assert ask(socket, "audit", "--limit", "1").stdout.endswith("There is more: see --limit.\n")
+    verified = ask(socket, "audit", "verify")
+    assert (verified.exit_code, verified.stdout.startswith("The audit chain is whole: ")) == (0, True)
+
+
+def test_events_are_published_again_and_the_clock_is_vouched_for(socket: Path) -> None:
+    assert ask(socket, "replay", "1", "3").stdout == "3 of the events 1 to 3 were published again.\n"
+    assert ask(socket, "confirm-clock").stdout.startswith("The gateway takes ")
+    assert ask(socket, "proxy-queue", "pack-01").stdout.startswith("Nothing is waiting.")
 
 
 @pytest.mark.usefixtures("socket")

@@ -301,6 +301,22 @@ def test_a_list_follows_the_pages_up_to_its_limit(gateway: FakeGateway, words: s
     assert [(fields["page_size"], fields.get("cursor")) for _, fields in gateway.asked] == [(200, None), (50, "a")]
 
 
+def test_a_list_bears_a_rate_limit_in_its_middle_and_not_at_its_start(gateway: FakeGateway) -> None:
+    gateway.answers("get_history", {"requests": [REQUEST], "next_cursor": "a"})
+    gateway.refuses("get_history", "RATE_LIMITED", retry_after_ms=900)
+    gateway.then("get_history", {"requests": [REQUEST]})
+    result = run(gateway, "history", "--json")
+    assert len(json.loads(result.stdout)["requests"]) == 2
+    assert gateway.slept == [0.9]
+    gateway.answers("get_history", {"requests": [REQUEST], "next_cursor": "a"})
+    gateway.refuses("get_history", "RATE_LIMITED", retry_after_ms=900)
+    assert "RATE_LIMITED" in run(gateway, "history", "--timeout", "5").stderr
+    gateway.refuses("get_queued_requests", "RATE_LIMITED", retry_after_ms=900)
+    assert run(gateway, "queue").exit_code == 1
+    gateway.answers("get_audit", {"entries": [], "next_cursor": "a"}).refuses("get_audit", "INVALID_ARGUMENT")
+    assert run(gateway, "audit").exit_code == 1
+
+
 def test_a_list_that_is_cut_off_says_so(gateway: FakeGateway) -> None:
     gateway.answers("get_history", {"requests": [REQUEST], "next_cursor": "a"})
     assert run(gateway, "history", "--limit", "1").stdout.endswith("There is more: see --limit.\n")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from gateway import __version__, daemon
-from gateway.cli import logs
+from gateway.cli import cli, logs
 from gateway.cli.desk import World, tick
 from gateway.errors import ConfigError
 from tests.cli_scene import HEALTH, ID, PARENT, PRESENCE, QUEUED, FakeGateway, child, run, status_of
@@ -252,7 +253,7 @@ def test_wait_tells_each_child_once_as_it_ends(gateway: FakeGateway) -> None:
 def test_wait_bears_a_rate_limit_for_as_long_as_it_says(gateway: FakeGateway) -> None:
     gateway.answers("queue_command", QUEUED)
     gateway.refuses("get_request_status", "RATE_LIMITED", retry_after_ms=7000)
-    gateway._answers["get_request_status"].append({"ok": True, "result": status_of("COMPLETED")})
+    gateway.then("get_request_status", status_of("COMPLETED"))
     assert run(gateway, "command", "identify", "module-03", "--wait").exit_code == 0
     assert gateway.slept == [7.0]
 
@@ -349,3 +350,18 @@ def test_it_tells_its_version() -> None:
 def test_completion_prints_a_script(shell: str) -> None:
     result = run(None, "completion", shell)
     assert "_BMS_GATEWAY_COMPLETE" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "completed"),
+    [
+        ("", "set-", ["set-priority"]),
+        ("pair a b --priority", "h", ["HIGH"]),
+        ("route identify", "--conflict-p", ["--conflict-policy"]),
+        ("mark module-03", "o", ["offline", "online"]),
+        ("audit", "", ["verify"]),
+    ],
+)
+def test_words_are_completed(words: str, begun: str, completed: list[str]) -> None:
+    found = ShellComplete(cli, {}, "bms-gateway", "_BMS_GATEWAY_COMPLETE").get_completions(words.split(), begun)
+    assert [each.value for each in found] == completed
