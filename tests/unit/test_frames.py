@@ -301,7 +301,7 @@ def test_the_page_names_states_statuses_and_opcodes_as_the_dbc_does() -> None:
     assert dict(_numbered(states)) == choices["PackState"] == choices["ModuleState"]
     status = tables(PAGE.partition("### Pairing status")[2].partition("## ")[0])[2:]
     assert {int(number): meaning.partition(" (")[0] for number, meaning, _ in status} == choices["PairStatus"]
-    opcodes = tables(PAGE.partition("## Commands")[2])[2:]
+    opcodes = tables(PAGE.partition("## Commands")[2].partition("\n## ")[0])[2:]
     assert {int(number, 16): name for number, name, *_ in opcodes} == choices["Opcode"]
 
 
