@@ -20,8 +20,9 @@ async def queue_command(desk: Desk, asked: Asked, model: ask.QueueCommand) -> An
     found = addressees(desk, asked.actor, model, order.spec)
     plan = await places(desk, model, found)
     targets = chosen(plan, order.strategy, named=model.selector is None)
-    if model.aggregation.n is not None and model.aggregation.n > len(targets):
-        raise wrong("aggregation.n", f"{model.aggregation.n} of {len(targets)} targets cannot succeed")
+    quorum = None if model.aggregation is None else model.aggregation.n
+    if quorum is not None and quorum > len(targets):
+        raise wrong("aggregation.n", f"{quorum} of {len(targets)} targets cannot succeed")
     if order.strategy in {Strategy.DIRECT, Strategy.OPTIMAL}:
         return await enqueue(desk, asked, order.single(targets[0]), conflict_policy=order.conflict_policy)
     parent, children = order.family(targets)
@@ -74,12 +75,12 @@ class Order:
     def family(self, targets: Sequence[str]) -> tuple[Operation, list[Operation]]:
         """Return the parent of a routed operation and its children, in the order of the targets."""
         model, in_turn = self.model, self.strategy is Strategy.FAILOVER
-        aggregation = {"policy": "ANY"} if in_turn else model.aggregation.model_dump(exclude_none=True)
+        aggregation = model.aggregation or ask.Aggregation(policy="ANY" if in_turn else "ALL")
         parent = self._operation(
             "",
             targets=tuple(targets),
             strategy=self.strategy,
-            aggregation=aggregation,
+            aggregation=aggregation.model_dump(exclude_none=True),
             barrier=model.barrier,
             asked=content(self.asked, model),
             **model.kept(),

@@ -80,7 +80,7 @@ class Selector(Model):
 
 
 class Aggregation(Model):
-    """When a routed command has succeeded: all its children, any, or `n` of them."""
+    """When a broadcast has succeeded: all its children have, any, or `n` of them."""
 
     policy: Literal["ALL", "ANY", "QUORUM"] = "ALL"
     n: Annotated[int, Field(ge=1, le=TARGETS_MAX)] | None = None
@@ -101,7 +101,7 @@ class QueueCommand(Queuing):
     targets: Annotated[list[Name], Field(min_length=1, max_length=TARGETS_MAX)] | None = None
     selector: Selector | None = None
     strategy: Literal["DIRECT", "BROADCAST", "OPTIMAL", "FAILOVER"] | None = None
-    aggregation: Aggregation = Aggregation()
+    aggregation: Aggregation | None = None
     barrier: bool = False
     depends_on: list[RequestId] = Field(default_factory=list, max_length=DEPENDENCIES_MAX)
     conflict_key: Text | None = None
@@ -119,7 +119,7 @@ class QueueCommand(Queuing):
             raise ValueError("strategy DIRECT takes target_component")
         if self.barrier and self.chosen_strategy != "BROADCAST":
             raise ValueError("barrier belongs to strategy BROADCAST")
-        if "aggregation" in self.model_fields_set and self.chosen_strategy != "BROADCAST":
+        if self.aggregation is not None and self.chosen_strategy != "BROADCAST":
             raise ValueError("aggregation belongs to strategy BROADCAST")
         return self
 

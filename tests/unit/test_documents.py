@@ -51,7 +51,7 @@ def table(section: str) -> dict[str, str]:
 
 def default_of(field: FieldInfo) -> str:
     """Spell the default of a field as TOML does."""
-    value: Any = field.get_default(call_default_factory=True, validated_data={})
+    value: Any = field.get_default(call_default_factory=True)
     if field.is_required():
         return "required"
     if value is None:
@@ -155,6 +155,8 @@ def everything_told() -> set[str]:
         for each in fields(operation):
             if getattr(operation, each.name) in (None, 0):
                 setattr(operation, each.name, 1)
+        told |= operation.payload().keys()
+        operation.targets = operation.depends_on = ("",)
         told |= operation.payload().keys()
     return told
 
