@@ -1,5 +1,6 @@
 """Requests that change the gateway itself: its parameters, its registry, what it holds for true."""
 
+import logging
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +17,18 @@ from gateway.ports import Registration, Sighting, Tx
 from gateway.presence import Presence, Reason
 from gateway.settings import Parameters
 from gateway.views import component_view
+
+log = logging.getLogger(__name__)
+
+_UNSEEN: Final = Sighting(
+    Presence.UNKNOWN,
+    str(Reason.NEVER_HEARD),
+    ready=False,
+    since_ms=0,
+    last_seen_ms=None,
+    last_valid=None,
+    deadline=None,
+)
 
 
 async def get_params(desk: Desk, _: Asked, __: ask.GetParams) -> Answer:
@@ -48,16 +61,6 @@ async def confirm_clock(desk: Desk, asked: Asked, _: ask.ConfirmClock) -> Answer
     return answer
 
 
-_UNSEEN: Final = Sighting(
-    Presence.UNKNOWN,
-    str(Reason.NEVER_HEARD),
-    ready=False,
-    since_ms=0,
-    last_seen_ms=None,
-    last_valid=None,
-    deadline=None,
-)
-
 # --- presence ---------------------------------------------------------------------------------------------------------
 
 
@@ -82,13 +85,11 @@ async def _mark(
     expected_return: int | None,
 ) -> Answer:
     """Mark a component once that is audited, so that whoever is refused has changed nothing."""
-    given(model.reason)
+    reason = given(model.reason)
     component = desk.registry.get(model.component_id)
     if component is None:
         raise stranger(model.component_id)
-    seen = desk.roster.sighting(component.component_id)
-    since_ms = seen.since_ms if seen.presence is presence else asked.now_ms
-    marked = replace(seen, presence=presence, reason=str(Reason.MARKED), since_ms=since_ms)
+    marked = _marked(desk.roster.sighting(component.component_id), presence, asked.now_ms)
 
     def effect(tx: Tx) -> Answer:
         told = component_view(component, marked, tx.component(component.component_id))
@@ -96,8 +97,18 @@ async def _mark(
         return {"component": told}
 
     answer = await desk.commit(asked, component.component_id, effect)
+    log.info("%s is %s by the word of %s: %r", component.component_id, presence, asked.actor.name, reason)
     desk.watches.mark(component.component_id, presence, expected_return)
     return answer
+
+
+def _marked(seen: Sighting, presence: Presence, now_ms: int) -> Sighting:
+    """Return a sighting as it is after a mark. One that is heard needs no word of anybody's to be ONLINE."""
+    here = presence is Presence.ONLINE
+    if here and seen.ready:
+        return seen
+    since_ms = seen.since_ms if seen.presence is presence else now_ms
+    return replace(seen, presence=presence, reason=str(Reason.MARKED), since_ms=since_ms, ready=here, flapping=False)
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 from gateway import requests as ask
 from gateway.access import Actor, Role
 from gateway.api.commanding import permitted
-from gateway.api.desk import Answer, Asked, Desk, found, ok, wrong
+from gateway.api.desk import Answer, Asked, Desk, found, ok
 from gateway.api.queuing import passes_through, proxy_for
 from gateway.api.targeting import obstacle
 from gateway.errors import Code, Refusal
-from gateway.operation import Operation, Priority, RequestType, Settlement
+from gateway.operation import Operation, Priority, Settlement
 from gateway.ports import Tx
 from gateway.views import page_view
 
@@ -98,9 +98,6 @@ async def set_priority(desk: Desk, asked: Asked, model: ask.SetPriority) -> Answ
     priority = Priority[model.priority]
 
     def effect(tx: Tx) -> Answer:
-        emergency = found(tx, model.request_id).request_type is RequestType.EMERGENCY
-        if emergency and priority is not Priority.CRITICAL:
-            raise wrong("priority", "an EMERGENCY is CRITICAL and stays so")
         operation = tx.set_priority(model.request_id, priority, asked.actor.name, asked.now_ms)
         return {"request": operation.payload(), "queue_position": tx.queue_position(operation)}
 

@@ -29,6 +29,21 @@ def test_a_serial_number_once_learned_stays_with_the_component() -> None:
     assert found is registry.get("module-03")
 
 
+def test_a_component_that_comes_to_a_place_takes_it_from_whoever_was_there() -> None:
+    registry = Registry([PACK, STRANGER])
+    registry.add(Component("module-07", ComponentKind.MODULE, "can0", 0xA7, owner="fleet-north"))
+    assert [component.component_id for component in registry] == ["pack-01", "module-07"]
+    assert registry.at("can0", 0xA7) is registry.get("module-07")
+
+
+def test_a_component_that_moves_leaves_its_place() -> None:
+    registry = Registry([PACK, MODULE])
+    registry.add(Component("module-03", ComponentKind.MODULE, "can1", 0xA4))
+    assert registry.at("can0", 0xA3) is None
+    assert registry.at("can1", 0xA4) is registry.get("module-03")
+    assert len(registry) == 2
+
+
 @pytest.mark.parametrize(
     ("actor", "target", "action", "allowed"),
     [
