@@ -312,7 +312,9 @@ def test_a_list_bears_a_rate_limit_in_its_middle_and_not_at_its_start(gateway: F
     gateway.refuses("get_history", "RATE_LIMITED", retry_after_ms=900)
     assert "RATE_LIMITED" in run(gateway, "history", "--timeout", "5").stderr
     gateway.refuses("get_queued_requests", "RATE_LIMITED", retry_after_ms=900)
+    gateway.slept.clear()
     assert run(gateway, "queue").exit_code == 1
+    assert gateway.slept == []
     gateway.answers("get_audit", {"entries": [], "next_cursor": "a"}).refuses("get_audit", "INVALID_ARGUMENT")
     assert run(gateway, "audit").exit_code == 1
 

@@ -12,8 +12,10 @@ from click.shell_completion import ShellComplete
 
 from gateway import __version__, daemon
 from gateway.cli import cli, logs
-from gateway.cli.desk import World, tick
+from gateway.cli.asking import Where
+from gateway.cli.desk import Desk, World, tick
 from gateway.errors import ConfigError
+from gateway.sync.caller import NobodyAnswers
 from tests.cli_scene import HEALTH, ID, PARENT, PRESENCE, QUEUED, FakeGateway, child, run, status_of
 
 
@@ -70,6 +72,22 @@ def test_a_no_is_told_even_where_no_guess_can_be_made(gateway: FakeGateway) -> N
     gateway.refuses("process_offline_queue", "COMPONENT_NOT_FOUND", "There is none.", details={"field": "component_id"})
     gateway.refuses("get_presence", "RATE_LIMITED")
     assert run(gateway, "drain", "modul-03").stderr == "COMPONENT_NOT_FOUND: There is none.\n"
+
+
+class VanishingGateway(FakeGateway):
+    """Is gone after its first answer."""
+
+    async def call(self, request: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        if self.asked:
+            raise NobodyAnswers("gone")
+        return await super().call(request, fields, timeout_s)
+
+
+def test_a_no_is_told_even_where_the_gateway_is_gone_before_a_guess_can_be_made() -> None:
+    gateway = VanishingGateway()
+    gateway.refuses("get_presence", "COMPONENT_NOT_FOUND", "There is none.", details={"field": "component_id"})
+    result = run(gateway, "show", "modul-03")
+    assert (result.exit_code, result.stderr) == (1, "COMPONENT_NOT_FOUND: There is none.\n")
 
 
 @pytest.mark.parametrize(
@@ -309,6 +327,16 @@ def test_on_a_terminal_one_line_counts_the_seconds(
 
     asyncio.run(two_turns())
     assert capsys.readouterr().err.replace("\x1b[K", "") == "\rdraining x … 0 s\r"
+
+
+def test_on_a_terminal_a_note_takes_the_place_of_the_line_that_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(FakeGateway(), Where(), World())
+    desk.note("module-01 COMPLETED")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    desk.note("module-02 COMPLETED")
+    assert capsys.readouterr().err == "module-01 COMPLETED\n\r\x1b[Kmodule-02 COMPLETED\n"
 
 
 # --- the daemon's own no ----------------------------------------------------------------------------------------------
