@@ -120,7 +120,7 @@ def explained(heading: str) -> dict[str, str]:
 
 
 def asked_for(model: type[BaseModel]) -> dict[str, str]:
-    return {name: default_of(field) for name, field in model.model_fields.items()}
+    return {field.alias or name: default_of(field) for name, field in model.model_fields.items()}
 
 
 def test_every_request_is_explained_and_no_other() -> None:
