@@ -165,6 +165,14 @@ async def test_a_routed_command_can_be_depended_on_as_a_whole(told: StoreScene) 
     assert await statuses(told, orphan) == [FAILED]
 
 
+async def test_what_depends_on_two_that_end_at_once_fails_once(told: StoreScene) -> None:
+    _, children = await route(told, barrier=True)
+    last = await after(told, *children[1:], target="module-05")
+    await cancel(told, children[0].request_id)
+    assert await statuses(told, *children, last) == [Status.CANCELLED] * 3 + [FAILED]
+    assert len(of_type(told, "request_failed")) == 1
+
+
 async def test_the_children_of_a_routed_command_wait_for_what_it_depends_on(told: StoreScene) -> None:
     first = await told.enqueue(told.command("module-09"))
     parent, children = await route(told, depends_on=(first.request_id,))
@@ -226,6 +234,13 @@ async def test_an_end_that_concerns_nobody_asks_the_database_nothing(told: Store
     asked: list[str] = []
     await told.enqueue(told.command("module-05"))
     taken = await told.claimed("module-05")
+
+    def undone(tx: Tx) -> None:
+        tx.enqueue(told.command("module-06", depends_on=(taken.request_id,)), PARAMETERS)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await told.store.write(undone)
 
     def job(tx: Any) -> None:
         tx._db.set_trace_callback(asked.append)

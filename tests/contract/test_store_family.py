@@ -262,8 +262,9 @@ async def test_a_parent_whose_children_are_all_rejected_fails(told: StoreScene) 
 # --- cancelled ------------------------------------------------------------------------------------------------------
 
 
-async def test_cancelling_a_parent_that_waits_cancels_all_of_it(told: StoreScene) -> None:
-    parent, children = await route(told)
+@pytest.mark.parametrize("shape", [{}, {"barrier": True}, {"strategy": Strategy.FAILOVER}], ids=str)
+async def test_cancelling_a_parent_that_waits_cancels_all_of_it(told: StoreScene, shape: dict[str, Any]) -> None:
+    parent, children = await route(told, **shape)
     cancelled = await cancel(told, parent.request_id, "wrong fleet")
     assert cancelled == await told.operation(parent.request_id)
     assert await statuses(told, parent, *children) == [CANCELLED] * 4
@@ -372,6 +373,16 @@ async def test_a_target_cancelled_ahead_of_its_turn_is_left_out(told: StoreScene
     assert await blocked(told, children[2]) == [0]
     await end(told, "module-03", Action.FAIL)
     assert await statuses(told, parent) == [FAILED]
+
+
+async def test_a_target_whose_turn_has_come_waits_for_what_the_command_depends_on(told: StoreScene) -> None:
+    needed = await told.enqueue(told.command("module-09"))
+    _, children = await route(told, strategy=Strategy.FAILOVER, depends_on=(needed.request_id,))
+    await cancel(told, children[0].request_id)
+    assert await blocked(told, *children[1:]) == [1, 2]
+    assert told.events[-1].wakes == ()
+    await end(told, "module-09")
+    assert await blocked(told, *children[1:]) == [0, 1]
 
 
 async def test_a_target_tried_anew_does_not_hand_over_twice(told: StoreScene) -> None:

@@ -91,8 +91,7 @@ class Families:
         if parent.status in FINAL:
             return
         if self._decide(parent, tally, now_ms) is None:
-            if parent.cancellation_reason is None:
-                self._go_on(parent, children, now_ms)
+            self._go_on(parent, children, now_ms)
         elif parent.strategy is Strategy.FAILOVER:
             self._cancel_waiting(parent, f"not needed: {children[-1].request_id} succeeded", now_ms)
 
