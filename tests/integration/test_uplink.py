@@ -31,6 +31,7 @@ from tests.doubles_store import MemoryStore
 from tests.integration.broker import Mosquitto
 from tests.integration.watcher import Watcher
 from tests.unit.test_mqtt_requests import ACTORS, FakeApi
+from tests.unit.test_uplink_parts import FakeLink
 
 PROTOCOLS = ("5", "3.1.1")
 
@@ -362,6 +363,16 @@ async def test_new_events_come_in_order_during_a_replay_and_what_is_acknowledged
         assert seqs(watcher).index(2001) < last_old, "they did not wait for the end of the replay"
 
 
+async def test_what_is_not_acknowledged_yet_is_left_to_come_by_itself(tmp_path: Path) -> None:
+    gateway = Gateway(Mosquitto(tmp_path / "never-started"))
+    gateway.store.emit_many(100, "request_queued", "module-01")
+    uplink, connection = gateway.uplink(), FakeLink()
+    uplink._link = connection  # type: ignore[assignment]  # a double
+    uplink._acknowledged = 10
+    assert await uplink.replay(1, 100) == 10
+    assert len(connection.topics) == 10
+
+
 async def test_there_is_one_replay_at_a_time_and_none_without_a_connection(mosquitto: Mosquitto) -> None:
     gateway = Gateway(mosquitto)
     with Watcher(mosquitto.port) as watcher:
@@ -378,7 +389,8 @@ async def test_there_is_one_replay_at_a_time_and_none_without_a_connection(mosqu
             assert (no.value.code, no.value.retry_after_ms) == (Code.RATE_LIMITED, 1000)
             mosquitto.stop()
             with pytest.raises(Refusal) as no:
-                await first
+                async with asyncio.timeout(link.ANSWER_WITHIN_S / 2):  # nobody waits for room on a lost connection
+                    await first
             assert no.value.code is Code.PRECONDITION_FAILED
             mosquitto.start()
             await watcher.until(lambda: uplink.status()["connected"])

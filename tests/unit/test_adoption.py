@@ -35,5 +35,5 @@ def test_at_one_place_what_was_adopted_goes_before_what_was_discovered() -> None
     discovered = Registration("can0-module-07", MODULE, "can0", 7)
     for order in ([adopted, discovered], [discovered, adopted]):
         registry = Registry()
-        merge(registry, order, ["can0"])
+        assert merge(registry, order, ["can0"]) == []
         assert [component.component_id for component in registry] == ["module-07"]

@@ -159,6 +159,7 @@ async def test_a_mark_that_cannot_be_audited_is_none(scene: DeskScene) -> None:
 
 
 async def test_a_node_that_was_discovered_is_adopted_under_a_name_and_an_owner(scene: DeskScene) -> None:
+    scene.ledger.registered.append(Registration(STRANGER, ComponentKind.MODULE, "can0", 0xA7))
     told = (await scene.ok(ROOT, "adopt_component", **ADOPT, parent="pack-01"))["component"]
     assert (told["component_id"], told["owner"], told["parent"]) == ("module-07", "fleet-north", "pack-01")
     assert (told["presence"], told["reason"]) == ("UNKNOWN", "never_heard")

@@ -135,6 +135,15 @@ def test_a_small_correction_is_followed(seconds: float) -> None:
     assert scene.hands.asked == 0
 
 
+def test_each_correction_counts_from_the_one_before() -> None:
+    scene = Scene()
+    for _ in range(3):
+        scene.hands.set_by(0.9 * HOUR_S)
+        scene.expect(scene.hands.wall, trusted=True)
+    scene.hands.set_by(-0.9 * HOUR_S)
+    scene.expect(scene.hands.wall + 54 * 60_000, trusted=False)
+
+
 def test_a_jump_ahead_is_not_trusted_and_time_goes_on_as_if_it_had_not_been() -> None:
     scene = Scene()
     scene.hands.set_by(2 * HOUR_S)
