@@ -27,6 +27,7 @@ OPERATIONS = 4_000
 LIMIT = 1_000  # operations a second, at least
 SYNCS = 0.3  # an operation, at most, where many components drain
 PARAMETERS = Parameters(max_requests_per_component=1_000_000, max_queue_depth=1_000_000)
+IDENTIFY = CommandSpec("identify", SafetyClass.HARMLESS)
 
 clock = SystemClock()
 ids = RequestIds()
@@ -52,8 +53,8 @@ class Devices:
             self.done.set()
         return Outcome(Ending.DONE, result={"result_code": 0, "data": 5})
 
-    def spec(self, command_type: str) -> CommandSpec | None:
-        return CommandSpec(command_type, SafetyClass.HARMLESS)
+    def spec(self, _: str) -> CommandSpec | None:
+        return IDENTIFY
 
     def validate(self, _: str, arguments):
         return dict(arguments)

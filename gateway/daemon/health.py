@@ -1,7 +1,6 @@
 """What is well and what is not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from gateway.bus.exchange import Exchange
@@ -30,8 +29,7 @@ class GatewayHealth:
         return [self._bus(monitor) for monitor in self._monitors]
 
     def _bus(self, monitor: Monitor) -> dict[str, Any]:
-        dropped = {"answers_dropped": asdict(self._exchanges[monitor.name].counts)}
-        return {**self._links[monitor.name].stats(), **monitor.stats(), **dropped}
+        return {**self._links[monitor.name].stats(), **monitor.stats(), **self._exchanges[monitor.name].stats()}
 
     def upstream(self) -> dict[str, Any]:
         """How the way to the broker is."""

@@ -17,8 +17,8 @@ ANSWERS: Final = {
     "busy": Override(WRITE_OPCODE, REJECTED, command=True, result_code=BUSY, times=2),
     "no": Override(WRITE_OPCODE, REJECTED, command=True, result_code=OUT_OF_RANGE, times=1),
 }
-EVERY_S: Final = 0.25
-LASTS_S: Final = (0.3, 3.0)
+EVERY_S: Final = 0.08
+LASTS_S: Final = (0.3, 4.0)
 
 
 @dataclass

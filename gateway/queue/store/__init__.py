@@ -88,6 +88,7 @@ class SqliteStore:
                 db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream, mode=mode
             )
             store = cls(db, transaction, clock, reading=reading, studying=studying, max_waiting=max_waiting)
+            db.execute("PRAGMA shrink_memory")  # the whole file has gone through its cache
             opened.push_async_callback(store.close)
             yield store
 
