@@ -124,3 +124,11 @@ async def test_a_fault_of_ours_is_an_internal_error_and_no_crash(desk: ApiScene)
 async def test_every_request_has_an_answer_of_its_own(desk: ApiScene, request_name: str) -> None:
     answer = await desk.api.call(ROOT, request_name, {})
     assert answer["ok"] or answer["error"]["code"] in {"INVALID_ARGUMENT", "REASON_REQUIRED"}
+
+
+async def test_the_same_call_twice_at_the_same_moment_has_one_effect(desk: ApiScene) -> None:
+    desk.call = Call("tech-anna", "01HZZZZZZZ", b"content", desk.clock.wall_ms() + 60_000)
+    answers = await asyncio.gather(*(desk.api.call(ANNA, "queue_command", READ, desk.call) for _ in range(2)))
+    assert [answer["ok"] for answer in answers] == [True, False]
+    assert answers[1]["error"]["code"] == "REPLAYED"
+    assert len(desk.told("request_queued")) == 1

@@ -72,6 +72,17 @@ async def test_fields_that_contradict_each_other_are_refused(desk: ApiScene, fie
     assert await desk.code(OWNER, "queue_pairing_request", **fields) == "INVALID_ARGUMENT"
 
 
+async def test_an_idempotency_key_gives_the_first_pairing_again(desk: ApiScene) -> None:
+    first = await desk.ok(OWNER, "queue_pairing_request", **PAIR, idempotency_key="k1")
+    desk.clock.advance(5)
+    desk.tuning.change({"max_queue_time_hours": 1.0})  # and so another end than the first time
+    assert await desk.ok(OWNER, "queue_pairing_request", **PAIR, idempotency_key="k1") == first
+    assert await desk.code(OWNER, "queue_pairing_request", **PAIR, title="t", idempotency_key="k1") == (
+        "IDEMPOTENCY_CONFLICT"
+    )
+    assert await desk.code(OWNER, "queue_command", **READ, idempotency_key="k1") == "IDEMPOTENCY_CONFLICT"
+
+
 async def test_the_initiator_must_be_there_and_online(desk: ApiScene) -> None:
     assert await desk.code(OWNER, "queue_pairing_request", **{**PAIR, "initiator_component": "x"}) == (
         "COMPONENT_NOT_FOUND"

@@ -70,8 +70,8 @@ async def test_emergencies_have_ten_of_their_own(desk: ApiScene) -> None:
 @pytest.mark.parametrize("command_type", ["read_parameter", "explode", ["contactor_open"], None])
 async def test_what_is_no_emergency_takes_nothing_from_them(desk: ApiScene, command_type: object) -> None:
     for _ in range(11):
-        await desk.api.call(OLGA, "queue_command", {"command_type": command_type})
-        await desk.api.call(OLGA, "queue_pairing_request", PAIR)
+        assert await desk.code(OLGA, "queue_command", command_type=command_type) != "INTERNAL"
+        await desk.ok(OLGA, "queue_pairing_request", **PAIR)
     for _ in range(10):
         await desk.ok(OLGA, "queue_pairing_request", **EMERGENCY)
 

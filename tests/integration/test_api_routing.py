@@ -224,6 +224,12 @@ async def test_the_plan_tells_who_comes_first_and_why_and_stores_nothing(desk: A
     assert len(desk.audit()) == 1
 
 
+async def test_a_plan_tells_how_busy_each_is_even_where_that_decides_nothing(desk: ApiScene) -> None:
+    busy(desk, "module-04", 1, ms=30.0)
+    plan = (await desk.ok(OWNER, "route_command", **TWO))["plan"]
+    assert [(place["component_id"], place["score"]) for place in plan] == [("module-04", 60.0), ("module-03", 30.0)]
+
+
 async def test_the_best_one_is_the_first_of_the_plan_and_gets_a_plain_command(desk: ApiScene) -> None:
     busy(desk, "module-04", ms=80.0)
     busy(desk, "now-01", ms=60.0)
