@@ -232,8 +232,11 @@ async def test_a_queue_that_grows_large_is_told_of_once_until_it_is_half_as_long
     assert alerts(told) == [large]
     for _ in range(4):
         await worked_off(told)
+    waiting = (await told.page()).operations
+    assert len(waiting) == 2  # half of it; a change of place is no way out
+    await told.store.write(lambda tx: tx.set_priority(waiting[0].request_id, Priority.HIGH, "op-otto", 0))
     for _ in range(3):
-        await told.enqueue(told.command(), four)  # two waited: half of it
+        await told.enqueue(told.command(), four)
     assert alerts(told) == [large]
     for _ in range(4):
         await worked_off(told)

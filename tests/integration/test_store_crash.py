@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.operation import Status
-from gateway.queue.store.audit import first_broken
+from gateway.queue.store.audit import check_audit
 from gateway.queue.store.sql import connect
 from tests.store_scene import scene
 
@@ -75,7 +75,7 @@ async def test_every_acknowledged_change_outlives_kill_9(tmp_path: Path) -> None
         acknowledged += await asyncio.to_thread(run_and_kill, path, moments.randrange(1, 200))
         db = connect(path)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert first_broken(db) is None
+        assert check_audit(db.execute).first_broken is None
         (operations,), (audited,) = db.execute("SELECT count(*) FROM operation UNION ALL SELECT count(*) FROM audit")
         assert operations == audited  # both or neither
         db.close()

@@ -118,8 +118,8 @@ class Tending(Steps):
         placed.priority, placed.rank = priority, rank
         placed.urgency = self.urgency(placed)
         self.change_now(QUERIES["place_operation"], (int(priority), placed.urgency, placed.rank, placed.request_id))
+        self._depths.add(placed)  # before it leaves its old place: the queue is never shorter for it
         self._depths.remove(operation)
-        self._depths.add(placed)
         return placed
 
     def _tell_order(self, component_id: str, placed: Sequence[Operation], actor: str, now_ms: int, **more: str) -> None:
