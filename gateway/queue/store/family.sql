@@ -23,7 +23,7 @@ ORDER BY o.id;
 UPDATE operation SET blocked = ? WHERE request_id = ?;
 
 -- name: children
-SELECT * FROM operation WHERE parent_id = ? ORDER BY id;
+SELECT * FROM history WHERE parent_id = ? ORDER BY created_at, request_id;
 
 -- name: children_by_status
 SELECT status, count(*) FROM operation WHERE parent_id = ? GROUP BY status;

@@ -94,14 +94,13 @@ SELECT max(
 );
 
 -- name: archive
--- 1 the last number given, 2 ended before, 3 how many. Families stay until all of them have ended, and what is owed an
--- answer or still awaited by others stays, too.
+-- 1 the last number given, 2 ended before, 3 how many. What is owed a settlement stays, and families stay until all of
+-- them have ended; nobody else can be waiting for what has ended.
 INSERT INTO archive (id, {columns})
 SELECT ?1 + row_number() OVER (ORDER BY finished_at, id), {columns} FROM (
     SELECT * FROM operation AS o
     WHERE finished_at < ?2 AND status NOT IN ('QUEUED', 'PROCESSING')
         AND outcome ->> 'settlement' IS NOT 'PENDING'
-        AND NOT EXISTS (SELECT 1 FROM dependency AS d WHERE d.depends_on = o.request_id)
         AND NOT EXISTS (SELECT 1 FROM operation AS c WHERE c.parent_id = o.request_id AND c.finished_at IS NULL)
         AND NOT EXISTS (SELECT 1 FROM operation AS p WHERE p.request_id = o.parent_id AND p.finished_at IS NULL)
     ORDER BY finished_at, id

@@ -51,7 +51,7 @@ class Keeping(Records):
     def archive(self, ended_before: int, limit: int) -> int:
         """Move operations that ended before (ms) to the archive, at most `limit`. Returns how many went.
 
-        Those stay that are owed a settlement or awaited by others, and families of which not all have ended.
+        Those stay that are owed a settlement, and families of which not all have ended.
         """
         last = self._value(QUERIES["last_archived"])
         self._session.execute(self._archive, (last, ended_before, limit))

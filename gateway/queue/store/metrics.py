@@ -8,7 +8,7 @@ from gateway.queue.store.sql import QUERIES, Execute
 
 HOUR_MS: Final = 3_600_000
 RECENT_EXCHANGES: Final = 100  # of a carrier, that tell how long the next one may take
-RECENT_ENDS: Final = 10_000  # among which they are looked for: a start must not read the whole table
+RECENT_ENDS: Final = 5_000  # among which they are looked for: a start must not read the whole table
 _KEYS: Final = {"status": "status", "type": "coalesce(details ->> 'command_type', request_type)"}
 _TOTALS: Final = QUERIES["figures"].format(key="NULL")
 _GROUPS: Final = {name: QUERIES["figures"].format(key=key) for name, key in _KEYS.items()}

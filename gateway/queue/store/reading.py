@@ -14,6 +14,7 @@ from gateway.queue.store.sql import connect
 T = TypeVar("T")
 
 MAX_READING: Final = 64  # reads; callers beyond them await their turn
+LOOK_EVERY: Final = 100_000  # steps of the database between two looks whether anybody still waits: some milliseconds
 
 
 class Reading:
@@ -24,6 +25,8 @@ class Reading:
         self._reader = SqlReader(self._db, clock, max_pages=max_pages)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._turn = asyncio.Semaphore(MAX_READING)
+        self._closing = False
+        self._db.set_progress_handler(lambda: self._closing, LOOK_EVERY)
 
     async def ask(self, query: Callable[[Reader], T]) -> T:
         """Run `query`; it sees every commit that was answered before."""
@@ -32,7 +35,7 @@ class Reading:
 
     async def close(self) -> None:
         """Break off what is being asked, for whose answer nobody waits any more, and end the thread."""
-        self._db.interrupt()
+        self._closing = True
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         self._db.close()
 
