@@ -9,7 +9,7 @@ from gateway.access import Actor, Role
 from gateway.api import REQUESTS
 from tests.doubles_api import DeskScene
 
-V, T, O, B, A = Role.VIEWER, Role.TECHNICIAN, Role.OPERATOR, Role.BACKEND, Role.ADMIN  # noqa: E741 - as the table below
+V, T, O, B, A = Role.VIEWER, Role.TECHNICIAN, Role.OPERATOR, Role.BACKEND, Role.ADMIN
 LOOKING: Final = frozenset({V, T, O, B, A})
 WHO_MAY: Final[dict[str, frozenset[Role]]] = {
     "queue_pairing_request": frozenset({T, O, B, A}),
@@ -46,7 +46,7 @@ def test_the_list_knows_every_request() -> None:
     assert set(WHO_MAY) == set(REQUESTS)
 
 
-@pytest.mark.parametrize(("request_name", "role"), product(WHO_MAY, Role))
+@pytest.mark.parametrize(("request_name", "role"), list(product(WHO_MAY, Role)))
 async def test_a_request_is_open_to_its_roles_and_to_no_other(request_name: str, role: Role) -> None:
     scene = DeskScene()
     fields = {"no such field": 1}  # so that whoever may ask is told of this
