@@ -1,6 +1,7 @@
 """When a routed command has succeeded or failed, and how that is told: from its children, and from nothing else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,10 +27,10 @@ class Tally:
         return self.total - self.succeeded - self.failed
 
     @classmethod
-    def of(cls, total: int, counts: Mapping[Status, int]) -> "Tally":
-        """Return the tally of `total` children, of which so many have each status; those not counted wait."""
+    def of(cls, counts: Mapping[Status, int]) -> "Tally":
+        """Return the tally of children of which so many have each status."""
         failed = sum(count for status, count in counts.items() if status in FINAL and status is not Status.COMPLETED)
-        return cls(total, counts.get(Status.COMPLETED, 0), failed)
+        return cls(sum(counts.values()), counts.get(Status.COMPLETED, 0), failed)
 
 
 def policy(parent: Operation) -> str:
@@ -61,7 +62,7 @@ def decide(parent: Operation, tally: Tally) -> bool | None:
 
 def ending(parent: Operation, children: Sequence[Operation], *, succeeded: bool) -> tuple[Action, Outcome]:
     """Return how a parent ends that is decided as `succeeded`. `children`: all of them, in the order of its targets."""
-    tally = count(children)
+    tally = Tally.of(Counter(child.status for child in children))
     result = {
         "policy": policy(parent),
         "succeeded": tally.succeeded,
@@ -76,12 +77,6 @@ def ending(parent: Operation, children: Sequence[Operation], *, succeeded: bool)
     code, told = _first_failure(children)
     message = f"{tally.succeeded} of {tally.total} succeeded, {needed(parent)} had to; {told}"
     return action, Outcome(Ending.REFUSED, result, code, message)
-
-
-def count(children: Iterable[Operation]) -> Tally:
-    """Return how children stand."""
-    statuses = [child.status for child in children]
-    return Tally.of(len(statuses), {status: statuses.count(status) for status in Status})
 
 
 def child_of_result(child: Operation) -> dict[str, Any]:
@@ -112,6 +107,8 @@ def _never_begun(children: Sequence[Operation]) -> Action:
 def _first_failure(children: Sequence[Operation]) -> tuple[Code, str]:
     """Return the code and a sentence about the first target that failed; one with an error says more than others."""
     failed = [child for child in children if child.status in FINAL and child.status is not Status.COMPLETED]
+    if not failed:  # there are fewer children than there were: their rows are lost
+        return Code.OUTCOME_UNKNOWN, "of the others nothing is known."
     first = next((child for child in failed if child.last_error is not None), failed[0])
     code = _code(first) or _CODE_WITHOUT_ERROR.get(first.status, Code.PRECONDITION_FAILED)
     return code, f"{first.target_component}: {first.status}, {code}."

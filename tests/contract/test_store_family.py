@@ -510,6 +510,32 @@ async def test_a_family_that_a_job_leaves_behind_when_it_fails_is_gone(told: Sto
     assert await blocked(told, *children) == [0, 1, 1]
 
 
+async def forget(told: StoreScene, operation: Operation) -> None:
+    """Lose a row, as a database does that was damaged."""
+
+    def job(tx: Any) -> None:
+        tx.change_now("DELETE FROM operation WHERE request_id = ?", (operation.request_id,))
+
+    await told.store.write(job)
+
+
+async def test_a_parent_that_has_lost_a_child_is_decided_by_the_others(told: StoreScene) -> None:
+    parent, children = await route(told)
+    await forget(told, children[0])
+    await end(told, "module-02")
+    await end(told, "module-03")
+    ended = await told.operation(parent.request_id)
+    assert (ended.status, (ended.last_error or {})["code"]) == (FAILED, Code.OUTCOME_UNKNOWN)
+
+
+async def test_children_that_have_lost_their_parent_go_on(told: StoreScene) -> None:
+    parent, children = await route(told)
+    await forget(told, parent)
+    await end(told, "module-01", Action.RELEASE)
+    await end(told, "module-01")
+    assert await statuses(told, *children) == [DONE, Q, Q]
+
+
 async def test_the_priority_of_a_parent_reaches_the_children_that_wait(told: StoreScene) -> None:
     parent, children = await route(told)
     await cancel(told, children[0].request_id)

@@ -121,7 +121,7 @@ class Families:
 
     def _tally(self, parent: Operation) -> Tally:
         counts = self._session.read_operations(QUERIES["children_by_status"], (parent.request_id,))
-        return Tally.of(len(parent.targets), {Status(status): count for status, count in counts})
+        return Tally.of({Status(status): count for status, count in counts})
 
     def _tell_progress(self, parent: Operation, children: Sequence[Operation], tally: Tally, now_ms: int) -> None:
         """Tell of each end as if it were the only news: those that follow it do not count yet."""
