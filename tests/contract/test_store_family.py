@@ -71,6 +71,7 @@ async def test_the_queue_counts_the_children_and_not_the_parent(told: StoreScene
     parent, _ = await route(told, targets=("module-01",))
     alone = await told.enqueue(told.command("module-01"))
     assert await told.store.read(lambda reader: reader.depths()) == {"module-01": 2}
+    assert (await told.store.read(lambda reader: reader.load(told.clock.wall_ms()))).queue_depth == 2
     assert await told.store.read(lambda reader: reader.queue_position(parent)) is None
     assert await told.store.read(lambda reader: reader.queue_position(alone)) == 2
 

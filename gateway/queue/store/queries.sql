@@ -203,13 +203,14 @@ FROM (
 );
 
 -- name: load
+-- Of routed commands, the children count.
 SELECT
-    (SELECT count(*) FROM operation WHERE status = 'QUEUED'),
+    (SELECT count(*) FROM operation WHERE status = 'QUEUED' AND carrier != ''),
     avg(started_at - created_at),
     avg(finished_at - started_at),
     avg(status != 'COMPLETED')
 FROM operation
-WHERE finished_at > ? AND status IN ('COMPLETED', 'FAILED', 'ABANDONED');
+WHERE finished_at > ? AND status IN ('COMPLETED', 'FAILED', 'ABANDONED') AND carrier != '';
 
 -- name: component
 SELECT component_id, presence, reason, since, last_seen, expected_return, serial, evidence, absent_since, absences
