@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway import requests as ask
 from gateway.api.desk import Answer, Asked, Desk, ok, wrong
-from gateway.api.queuing import content, enqueue, passes_through
+from gateway.api.queuing import content, enqueue, passes_through, repeated
 from gateway.api.targeting import addressees, may_queue, places
 from gateway.errors import Code, Refusal
 from gateway.operation import FIRST, ConflictPolicy, Delivery, Kind, Operation, Priority, Strategy
@@ -16,6 +16,11 @@ from gateway.routing import Place, chosen, shares
 
 async def queue_command(desk: Desk, asked: Asked, model: ask.QueueCommand) -> Answer:
     """Queue a command for one component, or for several as a parent with one child for each."""
+    again = await repeated(desk, asked, model)
+    return again or await _queue_command(desk, asked, model)
+
+
+async def _queue_command(desk: Desk, asked: Asked, model: ask.QueueCommand) -> Answer:
     order = _order(desk, asked, model)
     found = addressees(desk, asked.actor, model, order.spec)
     plan = await places(desk, model, found)

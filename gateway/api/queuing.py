@@ -16,6 +16,11 @@ from gateway.ports import Tx
 
 async def queue_pairing_request(desk: Desk, asked: Asked, model: ask.QueuePairingRequest) -> Answer:
     """Queue the pairing of a target with an initiator that is here."""
+    again = await repeated(desk, asked, model)
+    return again or await _queue_pairing(desk, asked, model)
+
+
+async def _queue_pairing(desk: Desk, asked: Asked, model: ask.QueuePairingRequest) -> Answer:
     initiator = desk.known(model.initiator_component, "initiator_component")
     target = desk.known(model.target_component, "target_component")
     desk.check_touch(asked.actor, initiator)
@@ -90,11 +95,28 @@ async def enqueue(
     parameters = desk.parameters
 
     def effect(tx: Tx) -> Answer:
-        stored = tx.enqueue(operation, parameters, conflict_policy=conflict_policy, children=children)
-        result: Answer = {"request": stored.payload(), "queue_position": tx.queue_position(stored)}
-        if stored.kind is Kind.COMMAND:
-            family = tx.children(stored.request_id) if stored.routed else []
-            result["children"] = [child.request_id for child in family]
-        return result
+        return _told(tx, tx.enqueue(operation, parameters, conflict_policy=conflict_policy, children=children))
 
     return await desk.commit(asked, operation.target_component or None, effect)
+
+
+async def repeated(desk: Desk, asked: Asked, model: ask.Queuing) -> Answer | None:
+    """Answer with what an earlier request queued that had the same idempotency key; None: there was none.
+
+    This comes before everything else that may be in the way by now: who repeats a request has not heard the answer.
+    """
+    key, digest = model.idempotency_key, content(asked, model)
+    if key is None or digest is None:
+        return None
+    earlier = await desk.store.read(lambda reader: reader.repeated(asked.actor.name, key, digest))
+    if earlier is None:
+        return None
+    return await desk.commit(asked, earlier.target_component or None, lambda tx: _told(tx, earlier))
+
+
+def _told(tx: Tx, stored: Operation) -> Answer:
+    result: Answer = {"request": stored.payload(), "queue_position": tx.queue_position(stored)}
+    if stored.kind is Kind.COMMAND:
+        family = tx.children(stored.request_id) if stored.routed else []
+        result["children"] = [child.request_id for child in family]
+    return result

@@ -43,6 +43,13 @@ class Reader(Protocol):
         """Return an operation by its id."""
         ...
 
+    def repeated(self, creator: str, idempotency_key: str, content: bytes) -> Operation | None:
+        """Return the operation, live or archived, that a request with this key and content repeats.
+
+        `content`: as `Operation.content_digest`. Raises Refusal IDEMPOTENCY_CONFLICT where it had other content.
+        """
+        ...
+
     def queue_position(self, operation: Operation) -> int | None:
         """Return its place among those waiting for its carrier (1 = next); None unless QUEUED."""
         ...

@@ -64,6 +64,15 @@ async def test_a_repeat_is_known_by_what_was_asked_and_not_by_what_the_gateway_m
     assert await desk.code(ANNA, "queue_command", **with_policy, idempotency_key="k1") == "IDEMPOTENCY_CONFLICT"
 
 
+async def test_a_repeat_is_answered_whatever_is_in_the_way_by_now(desk: ApiScene) -> None:
+    desk.roster.says("pack-01", pair_state=2, fault=0)
+    first = await desk.ok(OLGA, "queue_command", **CLOSE, idempotency_key="k1")
+    desk.roster.offline("pack-01")
+    assert await desk.code(OLGA, "queue_command", **CLOSE) == "COMPONENT_OFFLINE"
+    assert await desk.ok(OLGA, "queue_command", **CLOSE, idempotency_key="k1") == first
+    assert len(desk.told("request_queued")) == 1
+
+
 async def test_an_idempotency_key_is_known_after_a_restart_and_belongs_to_its_actor(tmp_path: Path) -> None:
     clock = FakeClock()
     async with api_scene(tmp_path, clock=clock) as desk:

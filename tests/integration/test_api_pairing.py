@@ -76,6 +76,7 @@ async def test_an_idempotency_key_gives_the_first_pairing_again(desk: ApiScene) 
     first = await desk.ok(OWNER, "queue_pairing_request", **PAIR, idempotency_key="k1")
     desk.clock.advance(5)
     desk.tuning.change({"max_queue_time_hours": 1.0})  # and so another end than the first time
+    desk.roster.offline("pack-01")  # and nobody could be paired with it now
     assert await desk.ok(OWNER, "queue_pairing_request", **PAIR, idempotency_key="k1") == first
     assert await desk.code(OWNER, "queue_pairing_request", **PAIR, title="t", idempotency_key="k1") == (
         "IDEMPOTENCY_CONFLICT"

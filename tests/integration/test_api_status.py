@@ -121,3 +121,16 @@ async def test_a_parent_is_looked_at_with_its_children_as_they_are(desk: ApiScen
     told = await desk.ok(VIEWER, "get_request_status", request_id=queued["request"]["request_id"])
     assert (told["request"]["status"], told["queue_position"]) == ("PROCESSING", None)
     assert [child["status"] for child in told["children"]] == ["QUEUED", "PROCESSING"]
+
+
+async def test_what_was_archived_is_told_like_what_is_live(desk: ApiScene) -> None:
+    fields = {"command_type": "identify", "targets": ["module-03", "module-04"], "idempotency_key": "k1"}
+    queued = await desk.ok(OWNER, "queue_command", **fields)
+    request_id = queued["request"]["request_id"]
+    await desk.ok(OWNER, "cancel_request", request_id=request_id, cancellation_reason="x")
+    live = await desk.ok(VIEWER, "get_request_status", request_id=request_id)
+    assert await desk.store.write(lambda tx: tx.archive(desk.clock.wall_ms() + 1, 100)) == 3
+    assert await desk.ok(VIEWER, "get_request_status", request_id=request_id) == live
+    assert [child["status"] for child in live["children"]] == ["CANCELLED", "CANCELLED"]
+    again = await desk.ok(OWNER, "queue_command", **fields)
+    assert (again["request"], again["children"]) == (live["request"], queued["children"])

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.component import ComponentKind
+from gateway.errors import Code, Refusal
 from gateway.event import Event
 from gateway.operation import FINAL, Operation, QueueType, Reach, Status, order_key
 from gateway.ports import (
@@ -32,6 +33,7 @@ from gateway.queue.store.sql import QUERIES, Execute, used_pages
 LOAD_WINDOW_MS: Final = 3_600_000
 
 _OPERATION, _ARCHIVED = QUERIES["operation"], QUERIES["archived"]
+_REPEATED, _REPEATED_OLD = QUERIES["repeated"], QUERIES["repeated_old"]
 _QUEUED_BEFORE: Final = QUERIES["queued_before"]
 _URGENT: Final = "(priority >= 3 OR request_type IS 'EMERGENCY')"
 _QUEUE_TYPES: Final = {
@@ -58,6 +60,16 @@ class SqlReader:
         """Return an operation by its id, live or archived."""
         row = self._execute(_OPERATION, (request_id,)).fetchone() or self._execute(_ARCHIVED, (request_id,)).fetchone()
         return None if row is None else operation_of(row)
+
+    def repeated(self, creator: str, idempotency_key: str, content: bytes) -> Operation | None:
+        """Return the operation, live or archived, that a request with this key repeats. Refusal: with other content."""
+        key = (creator, idempotency_key)
+        row = self._execute(_REPEATED, key).fetchone() or self._execute(_REPEATED_OLD, key).fetchone()
+        if row is None:
+            return None
+        if row[13] != content:
+            raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{row[1]} has this idempotency key and other content.")
+        return operation_of(row)
 
     def children(self, parent_id: str) -> list[Operation]:
         """Return the children of a routed operation, in the order of its targets."""

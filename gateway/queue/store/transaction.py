@@ -28,7 +28,6 @@ from gateway.queue.store.tending import Tending
 from gateway.settings import Parameters
 
 _PUT_COUNTERS, _PROGRESS = QUERIES["put_counters"], QUERIES["progress"]
-_REPEATED, _REPEATED_OLD = QUERIES["repeated"], QUERIES["repeated_old"]
 _ORDER: Final = "is_proxy, resumes DESC, urgency DESC, rank, created_at, request_id"
 _OLDEST: Final = "is_proxy, resumes DESC, created_at, request_id"
 _DUE: Final = {"index": "INDEXED BY operation_due", "which": "?6 = 0"}
@@ -58,7 +57,7 @@ class Transaction(Tending):
         What an operation is given here, as its urgency and reach, is set in the very record.
         """
         if operation.idempotency_key is not None:
-            earlier = self._repeated(operation)
+            earlier = self.repeated(operation.creator, operation.idempotency_key, operation.content_digest())
             if earlier is not None:
                 return earlier
         if children or operation.depends_on or operation.conflict_key is not None:
@@ -70,15 +69,6 @@ class Transaction(Tending):
                 each.reach = Reach.EMERGENCY
             self.add(each, parameters, told if each.routed else None)
         return operation
-
-    def _repeated(self, operation: Operation) -> Operation | None:
-        key = (operation.creator, operation.idempotency_key)
-        row = self._execute(_REPEATED, key).fetchone() or self._execute(_REPEATED_OLD, key).fetchone()
-        if row is None:
-            return None
-        if row[13] != operation.content_digest():
-            raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{row[1]} has this idempotency key and other content.")
-        return operation_of(row)
 
     def claim(
         self,
