@@ -299,6 +299,17 @@ async def test_a_routed_parent_takes_no_room_and_has_no_place(told: StoreScene) 
     assert await told.store.write(lambda tx: tx.queue_position(parent)) is None
 
 
+async def test_a_routed_command_is_a_load_by_its_children_alone(told: StoreScene) -> None:
+    await routed(told, PARAMETERS, "module-03", "module-04")
+    for target, lasts_s in (("module-03", 1), ("module-04", 3)):
+        claimed = await told.claimed(target)
+        told.clock.advance(lasts_s)
+        await told.finish(claimed)
+    await routed(told, PARAMETERS, "module-05", "module-06")
+    load = await told.store.read(lambda reader: reader.load(told.clock.wall_ms()))
+    assert (load.queue_depth, load.average_wait_ms, load.average_processing_ms) == (2, 500, 2000)
+
+
 async def test_any_number_of_parents_run_at_once_and_a_restart_leaves_them_running(tmp_path: Path) -> None:
     async with scene(tmp_path / "queue.db") as told:
         parents = [await routed(told, PARAMETERS, f"module-{n}", f"module-{n + 1}") for n in (10, 20)]
