@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from gateway.ports import AuditCheck, AuditEntry, AuditRow, Tx
+from gateway.ports import AuditCheck, AuditEntry, Tx
 from gateway.queue.store.audit import GENESIS
 from tests.store_scene import StoreScene, scene
 
 NOW = 1_790_000_000_000
+DOCUMENT = Path(__file__).parents[2] / "docs" / "record-keeping.md"
 ENTRIES = [
     AuditEntry("tech-anna", "mqtt", "cancel_request", "cmd_1", "accepted"),
     AuditEntry("olga", "socket", "queue_command", "module-03", "refused", "NOT_OWNER"),
@@ -124,21 +128,22 @@ async def test_rows_are_read_with_the_hash_of_the_row_before(tmp_path: Path) -> 
         assert await told.store.read(lambda reader: reader.audit_entries(COUNT + 1, 2)) == []
 
 
-def hash_by_hand(row: AuditRow) -> bytes:
-    """The recipe of the documentation."""
-    entry = row.entry
-    fields = [row.seq, row.at, entry.actor, entry.transport, entry.action, entry.subject, entry.outcome, entry.code]
-    told = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(row.previous_hash + told.encode()).digest()
+BY_HAND = re.findall(r"^```python$(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def follow_by_hand(path: Path) -> str:
+    """Run the recipe of the documentation, as anybody would who has nothing but the file."""
+    (script,) = BY_HAND
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False, timeout=60)
+    return (done.stdout + done.stderr).strip()
 
 
 async def test_the_chain_can_be_followed_by_hand(tmp_path: Path) -> None:
     told = await filled(tmp_path / "queue.db")
-    async with scene(told.path) as told:
-        rows = await told.store.read(lambda reader: reader.audit_entries(1, 100))
-        found = await told.store.study(lambda reader: reader.check_audit())
-    assert [hash_by_hand(row) for row in rows] == [row.hash for row in rows]
-    assert found.head == rows[-1].hash
+    noted = await check(told.path)
+    assert follow_by_hand(told.path) == f"sound up to {COUNT}, head {noted.head.hex()}"
+    tamper(told.path, "UPDATE audit SET subject = 'cmd_2' WHERE seq = 4")
+    assert follow_by_hand(told.path) == "broken at 4"
 
 
 async def test_a_job_that_is_undone_leaves_no_gap_in_the_chain(tmp_path: Path) -> None:

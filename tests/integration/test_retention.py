@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -20,6 +21,7 @@ from tests.family_scene import route
 from tests.retention_scene import RetentionScene, retention_scene
 from tests.store_scene import PARAMETERS
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "record-keeping.md"
 YEAR_MS = 366 * 86_400_000
 SEPTEMBER, OCTOBER = "operations-2026-09.jsonl.gz", "operations-2026-10.jsonl.gz"
 
@@ -223,6 +225,16 @@ async def test_a_line_of_an_export_is_the_record_as_replies_spell_it(kept: Reten
         "sha256": "",
         "created_at": "2026-11-01T12:00:00.000Z",
     }
+
+
+async def test_every_key_of_a_manifest_is_explained(kept: RetentionScene) -> None:
+    await kept.end("2026-09-10")
+    await kept.look("2026-11-01")
+    section = DOCUMENT.read_text().split("### The files")[1].split("### ")[0]
+    explained = [
+        key for row in re.findall(r"^\| (`.*?) \| ", section, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)
+    ]
+    assert list(json.loads((kept.folder / "operations-2026-09.json").read_text())) == explained
 
 
 async def test_what_comes_late_to_the_archive_gets_a_file_of_its_own(kept: RetentionScene) -> None:
