@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.component import Registry
 from gateway.errors import Code
 from gateway.operation import Ending, Operation, Outcome, RequestType
-from gateway.ports import Attempt, Commands, Executor, Roster, Sighting, Store
+from gateway.ports import Attempt, Commands, CommandSpec, Executor, Roster, Sighting, Store
 from gateway.presence import Presence
 from gateway.queue.drain.obstacle import LastLook
 from gateway.queue.drain.patience import write
@@ -27,7 +27,7 @@ class _Run:
     """An attempt under way. `began`: what was known of those it speaks to when it began."""
 
     attempt: Attempt
-    began: Mapping[str, Sighting]
+    began: dict[str, Sighting]
     outlives_absence: bool
     patience: asyncio.Timeout | None = None
     lost: bool = False
@@ -61,7 +61,7 @@ class Attempts:
         self._commands = commands
         self._parameters = parameters
         self._clock = clock
-        self._look = LastLook(roster=roster, registry=registry, commands=commands, clock=clock)
+        self._look = LastLook(registry, clock)
         self._running: dict[str, _Run] = {}
         self.broken = 0  # attempts that ended in an error of our own
 
@@ -70,19 +70,24 @@ class Attempts:
 
         Cancelling it leaves the operation as it is: the next start decides.
         """
-        if operation.carrier in self._running:
+        carrier = operation.carrier
+        if carrier in self._running:
             return Outcome(Ending.NOT_STARTED, code=Code.ALREADY_PROCESSING), False
-        obstacle = self._look.obstacle(operation)
+        sighting = self._roster.sighting(carrier)
+        spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
+        obstacle = self._look.obstacle(operation, spec, sighting)
         if obstacle is not None:
             return obstacle, False
         request_id = operation.request_id
         attempt = Attempt(operation, lambda: write(self._store, lambda tx: tx.confirming(request_id)))
-        began = {each: self._roster.sighting(each) for each in _spoken_to(operation)}
-        run = self._running[operation.carrier] = _Run(attempt, began, self._outlives_absence(operation))
+        run = self._running[carrier] = _Run(attempt, {carrier: sighting}, _outlives_absence(spec))
+        initiator = operation.initiator_component
+        if initiator is not None and operation.request_type is not RequestType.PROXY:  # it is spoken to, too
+            run.began[initiator] = self._roster.sighting(initiator)
         try:
             outcome = await self._judged(run, await self._exchange(run))
         finally:
-            del self._running[operation.carrier]
+            del self._running[carrier]
         return outcome, attempt.sent_at is not None
 
     def went_away(self, component_id: str) -> None:
@@ -97,11 +102,6 @@ class Attempts:
         run = self._running.get(component_id)
         if run is not None:
             run.lose()
-
-    def _outlives_absence(self, operation: Operation) -> bool:
-        """Whether falling silent, booting or coming back belong to what was asked, as with a reset or a wake."""
-        spec = None if operation.command_type is None else self._commands.spec(operation.command_type)
-        return spec is not None and (spec.survives_boot or spec.wakes)
 
     async def _exchange(self, run: _Run) -> Outcome:
         patience = run.patience = asyncio.timeout(self._parameters().processing_timeout_s)
@@ -144,9 +144,6 @@ class Attempts:
         return now.presence is not Presence.ONLINE or now.since_ms != run.began[component_id].since_ms
 
 
-def _spoken_to(operation: Operation) -> set[str]:
-    """Return the components that an attempt speaks to: the carrier, and the initiator unless a proxy acts."""
-    initiator = operation.initiator_component
-    if initiator is None or operation.request_type is RequestType.PROXY:
-        return {operation.carrier}
-    return {operation.carrier, initiator}
+def _outlives_absence(spec: CommandSpec | None) -> bool:
+    """Whether falling silent, booting or coming back belong to what was asked, as with a reset or a wake."""
+    return spec is not None and (spec.survives_boot or spec.wakes)

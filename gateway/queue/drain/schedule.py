@@ -89,6 +89,7 @@ class Schedule:
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
         self._running: Counter[str] = Counter()  # by bus
+        self._turns = 0  # on all of them
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -104,10 +105,11 @@ class Schedule:
         """Return the lanes whose turn begins now: at most `limit` have one at once, and `PER_BUS` of a bus."""
         chosen = []
         for lane in sorted(self._waiting(now), key=_precedence):
-            if self._running.total() >= limit:
+            if self._turns >= limit:
                 break
             if self._running[lane.bus] < PER_BUS:
                 self._running[lane.bus] += 1
+                self._turns += 1
                 lane.running, lane.due = True, None
                 chosen.append(lane)
         return chosen
@@ -116,6 +118,7 @@ class Schedule:
         """The turn of a lane is over, and with it what is open of its batch."""
         lane.running, lane.batch_left = False, 0
         self._running[lane.bus] -= 1
+        self._turns -= 1
 
     def crowded(self, now: float) -> bool:
         """Whether others wait for a turn."""
@@ -123,7 +126,7 @@ class Schedule:
 
     def overfull(self, limit: int) -> bool:
         """Whether more have a turn than `limit`, which has become lower."""
-        return self._running.total() > limit
+        return self._turns > limit
 
     def next_due(self, now: float) -> float | None:
         """Return when the next lane will want a turn (s, monotonic). Those that want one already wait for a place."""

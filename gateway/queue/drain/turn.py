@@ -163,8 +163,10 @@ class Turns:
             return Step()
         if terms is not None:
             lane.due, lane.urgent = None, False  # what is queued from here on wakes it anew
-        now, now_ms, trusted = self._clock.monotonic(), self._clock.wall_ms(), self._clock.trusted()
-        end = None if told is None else partial(queue_processed, told, now, now_ms, time_trusted=trusted)
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        end = None
+        if told is not None:
+            end = partial(queue_processed, told, now, now_ms, time_trusted=self._clock.trusted())
         step = await write(self._store, partial(take_step, now_ms=now_ms, ended=ended, terms=terms, closing=end))
         self.active += (step.operation is not None) - (ended is not None)
         if self._in_batches and step.operation is not None and not step.operation.emergency:
