@@ -45,7 +45,6 @@ class MemoryTx:
         self.kept: dict[str, Operation] = {}
         self.events: list[Event] = []
         self.serials: dict[str, int] = {}
-        self.times: dict[str, ExchangeTimes] = {}
 
     # reading
 
@@ -93,7 +92,10 @@ class MemoryTx:
         return []
 
     def exchange_times(self) -> Mapping[str, ExchangeTimes]:
-        return self.times
+        taken: dict[str, list[int]] = defaultdict(list)
+        for each in self._with(Status.COMPLETED):
+            taken[each.carrier].append((each.finished_at or 0) - (each.started_at or 0))
+        return {carrier: ExchangeTimes(sum(times) / len(times), 0.0) for carrier, times in taken.items()}
 
     def children(self, parent_id: str) -> list[Operation]:
         return [each for each in self.kept.values() if each.parent_id == parent_id]

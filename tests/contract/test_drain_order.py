@@ -3,6 +3,12 @@
 from asyncio import sleep
 from itertools import pairwise
 
+import pytest
+
+from gateway.event import GATEWAY
+from gateway.ports import ComponentLoad, ExchangeTimes
+from gateway.settings import Parameters
+from tests.doubles_queue import Act
 from tests.drain_scene import EMERGENCY, LONG, M, module, story
 
 
@@ -140,3 +146,44 @@ async def test_an_emergency_goes_before_components_that_wait_longer(stage):
         await scene.queue_pairing("req_1", "m2", **EMERGENCY)
         await sleep(5)
         assert scene.begun == ["cmd_1", "req_1", "cmd_2"]
+
+
+@story
+async def test_a_lower_limit_is_kept_as_soon_as_what_is_under_way_has_ended(stage):
+    components = _many("can0", 4)
+    async with stage.scene(components, parameters={"max_concurrent_operations": 4}) as scene:
+        scene.executor.usual = Act(after_s=1.0)
+        for each in components:
+            for n in range(5):
+                await scene.queue(f"cmd_{each.component_id}_{n}", each.component_id)
+        scene.comes_back(*(each.component_id for each in components), deadline_s=600)
+        await sleep(0.5)
+        assert scene.drain.active == 4
+        scene.parameters = Parameters(max_concurrent_operations=1)
+        await scene.tells("params_changed", GATEWAY)
+        await sleep(1)
+        assert scene.drain.active == 1
+        await sleep(4)
+        assert scene.drain.active == 1
+        scene.parameters = Parameters(max_concurrent_operations=3)
+        await scene.tells("params_changed", GATEWAY)
+        await sleep(0.1)
+        assert scene.drain.active == 3
+        await sleep(60)
+        assert len(scene.begun) == 20
+
+
+@story
+async def test_how_busy_a_component_is_can_be_asked(stage):
+    async with stage.scene() as scene:
+        scene.executor.usual = LONG
+        await scene.queue("cmd_1")
+        scene.comes_back("m1", deadline_s=60)
+        await sleep(1)
+        assert scene.drain.load("m1") == ComponentLoad(1, ExchangeTimes(None, 0.0))
+        await sleep(3)
+        assert scene.drain.load("m1").in_flight == 0
+        assert scene.drain.load("m1").times.average_ms == pytest.approx(2000, abs=1)
+        await scene.restart()
+        await sleep(0.1)
+        assert scene.drain.load("m1").times.average_ms == pytest.approx(2000, abs=1)

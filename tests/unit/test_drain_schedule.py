@@ -1,6 +1,6 @@
 """Whose turn it is."""
 
-from gateway.queue.drain.schedule import PER_BUS, Lane, Schedule, Standing
+from gateway.queue.drain.schedule import BATCH, BATCH_S, PER_BUS, Lane, Schedule, Standing
 
 
 def waiting(schedule: Schedule, component_id: str, since: float, bus: str = "can0") -> Lane:
@@ -65,3 +65,29 @@ def test_a_return_ends_what_held_a_lane_and_what_was_known_of_it() -> None:
     lane.returned(settled=4.0)
     lane.wake(4.0)
     assert (lane.standing, lane.due, lane.doubts) == (Standing.ASK, 4.0, 1)
+
+
+def test_more_have_a_turn_than_may_after_the_limit_was_lowered() -> None:
+    schedule = Schedule()
+    for n in range(3):
+        waiting(schedule, f"m{n}", n)
+    first, *_ = schedule.take(5.0, limit=3)
+    assert not schedule.overfull(3)
+    assert schedule.overfull(2)
+    schedule.ended(first)
+    assert not schedule.overfull(2)
+
+
+def test_a_batch_is_open_until_it_is_full_or_its_turn_is_over() -> None:
+    lane = Lane("m1", "can0")
+    assert lane.batch_due == 0.0
+    for n in range(BATCH - 1):
+        lane.take_into_batch(5.0 + n / 1000)
+        assert lane.batch_due == 0.0
+    lane.take_into_batch(5.9)
+    assert lane.batch_due == 5.0 + BATCH_S
+    lane.take_into_batch(6.5)
+    assert lane.batch_due == 0.0
+    schedule = Schedule()
+    schedule.ended(lane)
+    assert lane.batch_due == 6.5 + BATCH_S
