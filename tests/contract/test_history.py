@@ -261,6 +261,7 @@ async def test_a_dead_letter_leaves_the_list_when_it_is_discarded_queued_again_o
     now = told.clock.wall_ms()
     await told.store.write(lambda tx: tx.discard(discarded.request_id, "known", "olga", now))
     await told.store.write(lambda tx: tx.requeue(requeued.request_id, now + 1000, MANY, "olga", now))
+    assert (await dead_letters(told)).operations == [kept, archived]
     assert archived.finished_at is not None
     assert await archive(told, archived.finished_at + 1) == 2
     assert (await dead_letters(told)).operations == [kept]

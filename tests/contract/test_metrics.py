@@ -196,9 +196,8 @@ ENDED = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(ENDED, min_size=1, max_size=150), st.sampled_from(["status", "type"]))
-def test_all_figures_are_those_of_plain_lists(ended: list[tuple[Any, ...]], by: str) -> None:
+def reckoned(ended: list[tuple[Any, ...]], by: str) -> list[Figures]:
+    """Put rows into a database, two thirds of them into the archive, and let it reckon."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     migrate(db, "memory")
     for n, (status, kind, wait, processing, retries) in enumerate(ended):
@@ -206,13 +205,27 @@ def test_all_figures_are_those_of_plain_lists(ended: list[tuple[Any, ...]], by: 
         times = (1000 - wait, 1000 if begun else None, 1000 + processing)
         row = (f"cmd_{n}", *times, str(status), f'{{"command_type":"{kind}"}}', f'{{"retry_count":{retries}}}')
         db.execute(INSERT.format(table="archive" if n % 3 else "operation"), row)
-    (totals, *groups) = of_the_store.metrics(db.execute, 0, 2000, by)
+    found = of_the_store.metrics(db.execute, 0, 2000, by)
     db.close()
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(ENDED, min_size=1, max_size=150), st.sampled_from(["status", "type"]))
+def test_all_figures_are_those_of_plain_lists(ended: list[tuple[Any, ...]], by: str) -> None:
+    totals, *groups = reckoned(ended, by)
     place = 0 if by == "status" else 1
     keys = sorted({str(each[place]) for each in ended})
     expected = [figures_by_hand(key, [each for each in ended if str(each[place]) == key]) for key in keys]
     assert groups == expected
     assert totals == replace(figures_by_hand("", ended), key=None)
+
+
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 99, 100, 101, 200])
+def test_a_percentile_is_the_least_value_that_so_many_percent_do_not_exceed(count: int) -> None:
+    totals, *_ = reckoned([(Status.COMPLETED, "reset", n, 1000 - n, 0) for n in range(1, count + 1)], "status")
+    assert totals.wait == spread_by_hand(list(range(1, count + 1)))
+    assert totals.processing == spread_by_hand(list(range(1000 - count, 1000)))
 
 
 INSERT = """

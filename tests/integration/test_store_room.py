@@ -92,7 +92,7 @@ async def test_an_alarm_that_was_undone_with_its_group_comes_with_the_next(
     def broken(_: Tx) -> None:
         raise AssertionError
 
-    async with scene(tmp_path / "queue.db", told.clock, max_bytes=round(BOUND * 0.85)) as told:  # over 90 % at once
+    async with scene(tmp_path / "queue.db", told.clock, max_bytes=round(BOUND * 0.88)) as told:  # over 90 % at once
         half_a_character = partial(told.command, title="\ud800")
         results = await asyncio.gather(
             told.store.write(lambda tx: tx.emit(Event("\ud800", "gateway", 0))), return_exceptions=True

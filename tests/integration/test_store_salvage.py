@@ -2,14 +2,16 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from gateway.component import ComponentKind
 from gateway.errors import ConfigError
 from gateway.event import Event
-from gateway.ports import AuditEntry, Tx
+from gateway.ports import AuditEntry, Export, Registration, Tx
 from gateway.queue.store import damage
 from gateway.queue.store.inspection import inspect
 from gateway.queue.store.sql import MIGRATIONS, connect, migrate
@@ -177,6 +179,32 @@ def test_a_migration_that_fails_leaves_no_trace(tmp_path: Path) -> None:
     migrate(db, "x.db", ["CREATE TABLE one (a INTEGER);", "CREATE TABLE two (a INTEGER);"])
     db.close()
     assert version(tmp_path / "x.db") == 2
+
+
+async def test_the_archive_its_exports_and_registered_components_are_salvaged_too(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    found = Registration("can0-7", ComponentKind.OTHER, "can0", 7)
+    async with scene(path) as told:
+        old = await told.enqueue(told.command())
+        await told.finish(await told.claimed())
+
+        def keep_house(tx: Tx) -> Export:
+            tx.register(found)
+            assert tx.archive(NOW + 1, 10) == 1
+            export = tx.begin_export(1 << 42, 10, ())
+            assert export is not None
+            tx.exported(export.file, "0" * 64)
+            return export
+
+        export = await told.store.write(keep_house)
+        await fill(told)
+    spoil(path, leaf_pages(path, b"x" * 500)[3])
+    async with scene(path, told.clock) as told:
+        assert (await told.stored_events())[-1].attributes["damaged"] == ["operation"]
+        assert await told.store.read(lambda reader: reader.registrations()) == [found]
+        assert (await told.operation(old.request_id)).finished_at == NOW
+        kept = await told.store.read(lambda reader: reader.exports_before("2199-12"))
+        assert kept == [replace(export, sha256="0" * 64)]
 
 
 async def test_a_database_newer_than_the_program_is_refused_and_left_alone(tmp_path: Path) -> None:

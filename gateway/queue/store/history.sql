@@ -99,7 +99,7 @@ SELECT max(
 INSERT INTO archive (id, {columns})
 SELECT ?1 + row_number() OVER (ORDER BY finished_at, id), {columns} FROM (
     SELECT * FROM operation AS o
-    WHERE finished_at < ?2 AND status NOT IN ('QUEUED', 'PROCESSING')
+    WHERE finished_at < ?2
         AND outcome ->> 'settlement' IS NOT 'PENDING'
         AND NOT EXISTS (SELECT 1 FROM operation AS c WHERE c.parent_id = o.request_id AND c.finished_at IS NULL)
         AND NOT EXISTS (SELECT 1 FROM operation AS p WHERE p.request_id = o.parent_id AND p.finished_at IS NULL)
