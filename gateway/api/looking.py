@@ -128,5 +128,6 @@ async def get_health(desk: Desk, asked: Asked, _: ask.GetHealth) -> Answer:
             "buses": buses,
             "upstream": upstream,
             "timestamp": rfc3339(asked.now_ms),
+            "time_trusted": desk.clock.trusted(),
         }
     )

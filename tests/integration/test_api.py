@@ -89,6 +89,12 @@ async def test_health_is_well_only_if_every_bus_and_the_broker_are(desk: ApiScen
     assert not (await desk.ok(VIEWER, "get_health"))["healthy"]
 
 
+async def test_health_says_whether_the_time_is_trusted(desk: ApiScene) -> None:
+    assert (await desk.ok(VIEWER, "get_health"))["time_trusted"]
+    desk.clock.is_trusted = False
+    assert not (await desk.ok(VIEWER, "get_health"))["time_trusted"]
+
+
 async def test_parameters_are_changed_by_an_admin_kept_and_told(desk: ApiScene) -> None:
     assert await desk.code(OLGA, "set_params", params={"max_retry_attempts": 5}) == "NOT_AUTHORIZED"
     assert await desk.code(ROOT, "set_params", params={"max_retry_attempts": -1}) == "INVALID_ARGUMENT"

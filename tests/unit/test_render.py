@@ -233,6 +233,13 @@ def test_health_tells_an_unhealthy_gateway_and_a_bus_without_figures() -> None:
     assert "bus can0            BUS_OFF" in shown
 
 
+def test_health_tells_of_the_clock_only_where_it_is_not_trusted() -> None:
+    assert "clock" not in plain(render.health({**HEALTH, "time_trusted": True}, NOW))
+    assert "clock               not trusted: nothing expires" in plain(
+        render.health({**HEALTH, "time_trusted": False}, NOW)
+    )
+
+
 def test_health_tells_what_a_later_gateway_adds_where_it_is_remarkable() -> None:
     added = {"clock": {"trusted": False, "jumped_s": 7200}, "quiet": {"errors": 0}}
     shown = plain(render.health({**HEALTH, **added}, NOW))

@@ -10,7 +10,7 @@ from gateway.cli.render.cells import Record, sheet, state, table, text
 
 _SHOWN: Final = frozenset(
     "healthy queue_depth active_operations attempts average_wait_ms average_processing_ms failure_rate buses upstream "
-    "timestamp components".split()
+    "timestamp time_trusted components".split()
 )
 
 
@@ -25,6 +25,8 @@ def health(result: Record, _: int) -> str:
         ("average_processing", exact(result["average_processing_ms"])),
         ("failure_rate", f"{result['failure_rate']:.1%}"),
     ]
+    if not result.get("time_trusted", True):
+        figures.append(("clock", click.style("not trusted", fg="yellow") + ": nothing expires; see confirm-clock"))
     buses = [(f"bus {text(bus.get('name'))}", condition(bus)) for bus in result["buses"]]
     others = [(text(name), text(_remarkable(value))) for name, value in result.items() if name not in _SHOWN]
     return sheet([*figures, *buses, ("upstream", upstream(result["upstream"])), *others])
