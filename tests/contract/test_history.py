@@ -140,7 +140,7 @@ def export_and_drop_all(told: StoreScene) -> Any:
     return job
 
 
-HistoryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+HistoryMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestHistoryMachine = HistoryMachine.TestCase
 
 
