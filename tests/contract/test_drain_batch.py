@@ -99,12 +99,13 @@ async def test_a_drain_somebody_asks_for_goes_on_with_the_next_batch(stage):
 
 @story
 async def test_a_drain_that_has_done_all_it_may_does_not_wait_for_the_next_batch(stage):
-    async with stage.scene(mode=Mode.BATCH) as scene:
-        await queue_many(scene, 5, "m3")
+    async with stage.scene(mode=Mode.BATCH, parameters=MANY) as scene:
+        scene.executor.usual = Act(after_s=0.001)
+        await queue_many(scene, 101, "m3")
         scene.comes_back("m3", deadline_s=60)
         await sleep(1)
         asked_at = scene.clock.monotonic()
-        assert (await scene.ask_for_drain("m3", 2)).requests_processed == 2
+        assert (await scene.ask_for_drain("m3", 100)).requests_processed == 100
         assert scene.clock.monotonic() - asked_at < 0.5
 
 

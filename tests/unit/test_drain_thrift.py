@@ -4,7 +4,7 @@ from asyncio import sleep
 
 from gateway.operation import Delivery
 from tests.doubles_queue import Act, MemoryStore
-from tests.drain_scene import Scene, Stage, module
+from tests.drain_scene import EMERGENCY, Scene, Stage, module
 from tests.looptime import virtual_time
 
 
@@ -105,3 +105,24 @@ async def test_an_operation_that_expires_during_a_slow_claim_is_not_sent(tmp_pat
         await sleep(3)
         assert scene.begun == []
         assert await scene.status("cmd_1") == "EXPIRED"
+
+
+@virtual_time
+async def test_a_component_that_begins_to_flap_during_a_slow_claim_is_left_alone(tmp_path, caplog):
+    async with Stage("memory", tmp_path, caplog).scene() as scene:
+        scene.comes_back("m1", deadline_s=60)
+        await sleep(1)
+        memory_of(scene).commit_s = 0.2
+        await scene.queue_pairing("req_1", "m2", **EMERGENCY)
+        await scene.queue("cmd_1")
+        await sleep(0.1)
+        scene.roster.flapping("m1", flaps=True)
+        await sleep(1)
+        operation = await scene.operation("cmd_1")
+        assert (operation.status, operation.retry_count) == ("QUEUED", 0)
+        scene.comes_back("m2", deadline_s=60)
+        await sleep(0.5)
+        assert await scene.status("req_1") == "PROCESSING"
+        scene.roster.flapping("m2", flaps=True)
+        await sleep(1)
+        assert scene.begun == ["req_1"]
