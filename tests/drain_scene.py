@@ -195,6 +195,7 @@ BUS_DOWN = Act(Outcome(Ending.NOT_STARTED, code=Code.BUS_DOWN), sends=False)
 LONG = Act(after_s=2.0)
 ONCE = Delivery.AT_MOST_ONCE
 EMERGENCY = {"request_type": RequestType.EMERGENCY, "priority": "CRITICAL", "reach": Reach.EMERGENCY}
+OPEN = {"command_type": "contactor_open", "reach": Reach.EMERGENCY}
 WAKE = {"command_type": "wake", "reach": Reach.SLEEPING}
 BY_P1 = {"request_type": RequestType.PROXY, "proxy_component": "p1"}
 

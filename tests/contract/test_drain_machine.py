@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.errors import Code
-from gateway.operation import FINAL, Delivery, Ending, Operation, Outcome, Reach, RequestType, Status, order_key
+from gateway.operation import FINAL, Delivery, Ending, Mode, Operation, Outcome, Reach, RequestType, Status, order_key
+from gateway.presence import Reason
 from gateway.settings import Parameters
 from tests.doubles_queue import Act, MemoryStore
-from tests.drain_scene import BY_P1, M, Scene
+from tests.drain_scene import BY_P1, OPEN, WAKE, M, Scene
 from tests.looptime import LoopClock, VirtualTimeLoop
 
 OUTCOMES = st.sampled_from(
@@ -30,6 +31,14 @@ OUTCOMES = st.sampled_from(
 DELAYS_S = st.sampled_from([0.0, 0.01, 0.3, 2.0, 100.0])
 COMPONENTS = st.sampled_from([component.component_id for component in M])
 UNSENT = {Ending.NOT_STARTED}
+MODES = [Mode.PRIORITY, Mode.BATCH]
+COMMANDS: dict[str, dict[str, Any]] = {
+    "command": {"command_type": "identify"},
+    "reset": {"command_type": "reset"},
+    "wake": WAKE,
+    "open": OPEN,
+    "safety": {"command_type": "precharge"},
+}
 
 
 @st.composite
@@ -48,13 +57,13 @@ class DrainMachine(RuleBasedStateMachine):
         self.loop: VirtualTimeLoop | None = None
         self.numbers = iter(range(10_000))
 
-    @initialize(commit_s=st.sampled_from([0.0, 0.02]), limit=st.sampled_from([1, 10]))
-    def start(self, commit_s: float, limit: int) -> None:
+    @initialize(commit_s=st.sampled_from([0.0, 0.02]), limit=st.sampled_from([1, 10]), mode=st.sampled_from(MODES))
+    def start(self, commit_s: float, limit: int, mode: Mode) -> None:
         async def begin() -> None:
             clock = LoopClock()
             self.store = MemoryStore(clock)
             self.store.commit_s = commit_s
-            self.scene = Scene(self.store, clock, M, parameters={"max_concurrent_operations": limit})
+            self.scene = Scene(self.store, clock, M, parameters={"max_concurrent_operations": limit}, mode=mode)
             self.scene.parameters = Parameters(max_concurrent_operations=limit, processing_timeout_s=30.0)
             self.sent: Counter[str] = Counter()
             self.at_work: set[str] = set()
@@ -117,7 +126,7 @@ class DrainMachine(RuleBasedStateMachine):
         priority=st.sampled_from(["LOW", "NORMAL", "HIGH", "CRITICAL"]),
         once=st.booleans(),
         what=st.lists(acts(), max_size=3),
-        kind=st.sampled_from(["command", "reset", "pairing", "emergency", "proxy"]),
+        kind=st.sampled_from([*COMMANDS, "pairing", "emergency", "proxy"]),
     )
     def queue(self, component: str, priority: str, once: bool, what: list[Act], kind: str) -> None:
         request_id = f"req_{next(self.numbers):05}"
@@ -131,10 +140,8 @@ class DrainMachine(RuleBasedStateMachine):
         elif kind == "proxy" and component == "m1":
             self.do(queue(**BY_P1))
         else:
-            what_for = "reset" if kind == "reset" else "identify"
-            self.do(
-                self.scene.queue(request_id, component, priority=priority, delivery=delivery, command_type=what_for)
-            )
+            command = COMMANDS.get(kind, COMMANDS["command"])
+            self.do(self.scene.queue(request_id, component, priority=priority, delivery=delivery, **command))
 
     @rule(component=COMPONENTS, flapping=st.booleans(), restarted=st.booleans())
     def comes_back(self, component: str, flapping: bool, restarted: bool) -> None:
@@ -146,6 +153,10 @@ class DrainMachine(RuleBasedStateMachine):
     @rule(component=COMPONENTS)
     def falls_silent(self, component: str) -> None:
         self.do(self.scene.falls_silent(component))
+
+    @rule(component=COMPONENTS)
+    def falls_asleep(self, component: str) -> None:
+        self.do(self.scene.falls_silent(component, Reason.DECLARED_SLEEP))
 
     @rule(component=COMPONENTS)
     def beats(self, component: str) -> None:

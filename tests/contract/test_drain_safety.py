@@ -4,11 +4,10 @@ from asyncio import sleep
 
 import pytest
 
-from gateway.operation import Operation, Reach
-from tests.drain_scene import ONCE, Scene, story
+from gateway.operation import Operation
+from tests.drain_scene import ONCE, OPEN, Scene, story
 
 SOUND = {"pack_state": 5, "pair_state": 2, "fault": 0}
-OPEN = {"command_type": "contactor_open", "reach": Reach.EMERGENCY}
 
 
 async def precharge(scene: Scene, command_type: str = "precharge") -> Operation:
