@@ -90,7 +90,7 @@ async def test_a_wake_that_waited_over_a_restart_of_the_gateway_is_carried_to_on
         await scene.stop()
         await scene.falls_silent("m1", ASLEEP)
         await scene.queue("cmd_1", **WAKE)
-        scene.start()
+        await scene.restart()
         await sleep(0.1)
         assert scene.begun == ["cmd_1"]
 
