@@ -30,7 +30,18 @@ from gateway.operation import (
     copied,
     order_key,
 )
-from gateway.ports import Attempt, CommandSpec, ComponentRow, ExchangeTimes, Page, PresenceChange, Reader, Sighting, Tx
+from gateway.ports import (
+    UNSEEN,
+    Attempt,
+    CommandSpec,
+    ComponentRow,
+    ExchangeTimes,
+    Page,
+    PresenceChange,
+    Reader,
+    Sighting,
+    Tx,
+)
 from gateway.presence import Presence, Reason
 from gateway.settings import Parameters
 
@@ -299,7 +310,7 @@ class FakeRoster:
         self._seen: dict[str, Sighting] = {}
 
     def sighting(self, component_id: str) -> Sighting:
-        return self._seen.get(component_id, NEVER_HEARD)
+        return self._seen.get(component_id, UNSEEN)
 
     def online(
         self,
@@ -328,7 +339,7 @@ class FakeRoster:
         self._seen[component_id] = replace(self._seen[component_id], last_valid=now, deadline=now + deadline_s)
 
     def offline(self, component_id: str, reason: Reason = Reason.HEARTBEAT_TIMEOUT) -> None:
-        gone = replace(NEVER_HEARD, presence=Presence.OFFLINE, reason=reason, since_ms=self._clock.wall_ms())
+        gone = replace(UNSEEN, presence=Presence.OFFLINE, reason=reason, since_ms=self._clock.wall_ms())
         self._seen[component_id] = gone
 
     def says(self, component_id: str, **vitals: int) -> None:
@@ -336,9 +347,6 @@ class FakeRoster:
 
     def flapping(self, component_id: str, flaps: bool) -> None:
         self._seen[component_id] = replace(self._seen[component_id], flapping=flaps)
-
-
-NEVER_HEARD = Sighting(Presence.UNKNOWN, "never_heard", False, 0, None, None, None)
 
 
 DONE = Outcome(Ending.DONE, result={"result_code": 0, "data": 0})

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from typing import Final
 
 from pydantic import ValidationError
 
@@ -13,22 +12,12 @@ from gateway.api.operating import given
 from gateway.clock import parse_rfc3339, rfc3339
 from gateway.component import UNOWNED, ComponentKind
 from gateway.event import GATEWAY, Event
-from gateway.ports import Registration, Sighting, Tx
+from gateway.ports import UNSEEN, Registration, Sighting, Tx
 from gateway.presence import Presence, Reason
 from gateway.settings import Parameters
 from gateway.views import component_view
 
 log = logging.getLogger(__name__)
-
-_UNSEEN: Final = Sighting(
-    Presence.UNKNOWN,
-    str(Reason.NEVER_HEARD),
-    ready=False,
-    since_ms=0,
-    last_seen_ms=None,
-    last_valid=None,
-    deadline=None,
-)
 
 
 async def get_params(desk: Desk, _: Asked, __: ask.GetParams) -> Answer:
@@ -127,7 +116,7 @@ async def adopt_component(desk: Desk, asked: Asked, model: ask.AdoptComponent) -
     _check_surroundings(desk, wanted)
     before, there = desk.registry.get(wanted.component_id), desk.registry.at(wanted.bus, wanted.node)
     component = replace(component_of(wanted), serial=None if there is None else there.serial)
-    seen = _UNSEEN if before is None else desk.roster.sighting(before.component_id)
+    seen = UNSEEN if before is None else desk.roster.sighting(before.component_id)
     seen = replace(seen, since_ms=seen.since_ms or asked.now_ms)
 
     def effect(tx: Tx) -> Answer:

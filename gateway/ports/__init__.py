@@ -7,6 +7,7 @@ from gateway.ports.devices import Attempt as Attempt
 from gateway.ports.devices import Commands as Commands
 from gateway.ports.devices import CommandSpec as CommandSpec
 from gateway.ports.devices import Executor as Executor
+from gateway.ports.presence import UNSEEN as UNSEEN
 from gateway.ports.presence import ComponentRow as ComponentRow
 from gateway.ports.presence import Notice as Notice
 from gateway.ports.presence import PresenceChange as PresenceChange

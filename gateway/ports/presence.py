@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.component import Component
 from gateway.event import Event
-from gateway.presence import Presence
+from gateway.presence import Presence, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,22 @@ class Sighting:
     vitals: Mapping[str, int] = field(default_factory=dict)
 
 
+UNSEEN: Final = Sighting(
+    Presence.UNKNOWN,
+    str(Reason.NEVER_HEARD),
+    ready=False,
+    since_ms=0,
+    last_seen_ms=None,
+    last_valid=None,
+    deadline=None,
+)
+
+
 class Roster(Protocol):
     """Who is there, live. Answers from memory; costs nothing."""
 
     def sighting(self, component_id: str) -> Sighting:
-        """Return what is known of a registered component. Raises KeyError for a stranger."""
+        """Return what is known of a component; of one that nobody watches, as when it is configured no more: UNSEEN."""
         ...
 
 

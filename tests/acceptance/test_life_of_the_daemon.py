@@ -142,3 +142,28 @@ def test_a_configuration_that_cannot_be_used_is_status_78_with_every_problem_nam
     assert "gateway.id" in ended.stderr
     assert "surprise" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+async def test_who_is_configured_no_more_holds_up_nobody_who_is(tmp_path: Path) -> None:
+    partner = '[[component]]\nid = "pack-02"\nkind = "PACK"\nbus = "can0"\nnode = 19\nowner = "anna"\n'
+    async with scene(tmp_path, more=partner) as at:
+        await at.until_online("pack-02")
+        await at.until_known()
+        await at.away("module-01")
+        told = await at.ask("queue_pairing_request", initiator_component="pack-02", target_component="module-01")
+        pairing = told["request"]["request_id"]
+        fields = {"command_type": "identify", "targets": ["module-01", "pack-02"], "barrier": True, "ttl_s": 3600}
+        at.do("pack-02", "silent")
+        await at.until(lambda: at.presence("pack-02")["presence"] == "OFFLINE")
+        await at.ask("queue_command", **fields)
+        at.daemon.stop()
+        config = tmp_path / "gateway.toml"
+        config.write_text(config.read_text().replace(partner, ""))
+        await at.daemon.start()
+        alive = await at.write("module-01", 7)
+        at.back("module-01")
+        await at.until_ended({pairing, alive})
+        (failed,) = at.events("request_failed")
+        assert failed["attributes"]["request_id"] == pairing
+        assert failed["attributes"]["last_error"]["code"] == "COMPONENT_NOT_FOUND"
+        assert (await at.ask("get_health"))["queue_depth"] == 2  # those that were to start together

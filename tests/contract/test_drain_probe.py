@@ -109,6 +109,17 @@ async def test_what_was_queued_for_a_replaced_device_is_not_sent_to_the_new_one(
 
 
 @story
+async def test_what_was_queued_for_a_replaced_device_may_depend_on_each_other(stage):
+    async with stage.scene([module("m1", serial=0x11)]) as scene:
+        await scene.queue("cmd_1", bound_serial=0x11)
+        await scene.queue("cmd_2", bound_serial=0x11, depends_on=("cmd_1",))
+        await scene.queue("cmd_any")
+        scene.comes_back("m1")
+        await sleep(1)
+        assert [await scene.status(each) for each in ("cmd_1", "cmd_2", "cmd_any")] == ["FAILED", "FAILED", "COMPLETED"]
+
+
+@story
 async def test_another_device_than_the_configured_one_is_never_spoken_to(stage):
     async with stage.scene([module("m1", serial=0x11)], pinned=["m1"]) as scene:
         await scene.queue("cmd_old", bound_serial=0x11)

@@ -17,7 +17,7 @@ from gateway.bus.wire import Condition
 from gateway.clock import SystemClock, rfc3339
 from gateway.component import Component, ComponentKind
 from gateway.event import Event
-from gateway.ports import ComponentRow, PresenceChange
+from gateway.ports import UNSEEN, ComponentRow, PresenceChange
 from gateway.presence import Presence
 from gateway.settings import PresenceSection
 from tests.doubles import FakeClock
@@ -757,13 +757,12 @@ def test_every_signal_of_a_heartbeat_has_a_name_of_its_own() -> None:
         assert all(name == name.lower() for name in names)
 
 
-def test_the_roster_of_several_buses_finds_each_component_and_no_stranger() -> None:
+def test_the_roster_of_several_buses_finds_each_component_and_has_not_seen_strangers() -> None:
     one, other = heard(1), Scene(0)
     other.monitor.add(component("elsewhere", 0x40), other.section)
     roster = CombinedRoster([other.monitor, one.monitor])
     assert [roster.sighting(name).presence for name in ("m0", "elsewhere")] == [ONLINE, UNKNOWN]
-    with pytest.raises(KeyError):
-        roster.sighting("nobody")
+    assert roster.sighting("nobody") == UNSEEN
 
 
 def test_heartbeats_that_change_nothing_tell_nothing_and_keep_nothing() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.bus.monitor import Monitor
 from gateway.component import Component
-from gateway.ports import Sighting
+from gateway.ports import UNSEEN, Sighting
 from gateway.presence import Presence
 from gateway.settings import PresenceSection
 
@@ -16,8 +16,9 @@ class CombinedRoster:
         self._monitors = monitors
 
     def sighting(self, component_id: str) -> Sighting:
-        """Return what is known of a component. Raises KeyError for a stranger."""
-        return _watching(self._monitors, component_id).sighting(component_id)
+        """Return what is known of a component; of one that nobody watches: UNSEEN."""
+        monitor = _watching(self._monitors, component_id)
+        return UNSEEN if monitor is None else monitor.sighting(component_id)
 
 
 class CombinedWatches:
@@ -32,7 +33,10 @@ class CombinedWatches:
 
     def mark(self, component_id: str, presence: Presence, expected_return: int | None = None) -> None:
         """Hold a component for ONLINE or OFFLINE until there is evidence to the contrary. Raises KeyError."""
-        _watching(self._monitors, component_id).mark(component_id, presence, expected_return)
+        monitor = _watching(self._monitors, component_id)
+        if monitor is None:
+            raise KeyError(component_id)
+        monitor.mark(component_id, presence, expected_return)
 
     def add(self, component: Component) -> None:
         """Watch one more component, or one that has changed its record. Raises KeyError where there is no such bus."""
@@ -45,8 +49,5 @@ class CombinedWatches:
         here.add(component, self._presence(component.component_id))
 
 
-def _watching(monitors: Sequence[Monitor], component_id: str) -> Monitor:
-    for monitor in monitors:
-        if component_id in monitor:
-            return monitor
-    raise KeyError(component_id)
+def _watching(monitors: Sequence[Monitor], component_id: str) -> Monitor | None:
+    return next((monitor for monitor in monitors if component_id in monitor), None)

@@ -9,7 +9,7 @@ from gateway.clock import Clock
 from gateway.component import Registry
 from gateway.errors import Code
 from gateway.event import Event
-from gateway.operation import Ending, Operation, Outcome, QueueType, Status
+from gateway.operation import Ending, Outcome, QueueType, Status
 from gateway.ports import Executor, Store, Tx
 from gateway.queue.drain.patience import write
 from gateway.queue.drain.schedule import Standing
@@ -102,8 +102,10 @@ class Probe:
                 tx.learn_serial(component_id, new, event.at)
             if news:
                 tx.emit(event)
-            for operation in _bound(tx, component_id, old):
-                tx.reject(operation.request_id, mismatch(old, new), event.at)
+            for request_id in _bound(tx, component_id, old):
+                found = tx.operation(request_id)
+                if found is not None and found.status is Status.QUEUED:  # the end of one may have brought another's
+                    tx.reject(request_id, mismatch(old, new), event.at)
 
         await write(self._store, job)
 
@@ -117,9 +119,9 @@ def mismatch(bound: int, found: int) -> Outcome:
     return Outcome(Ending.REFUSED, code=Code.SERIAL_MISMATCH, message=message)
 
 
-def _bound(tx: Tx, component_id: str, serial: int) -> list[Operation]:
-    """Return the QUEUED operations for a component that were meant for the device `serial`."""
-    bound: list[Operation] = []
+def _bound(tx: Tx, component_id: str, serial: int) -> list[str]:
+    """Return the ids of QUEUED operations for a component that were meant for the device `serial`."""
+    bound: list[str] = []
     cursor: str | None = None
     while True:
         page = tx.operations(
@@ -129,7 +131,7 @@ def _bound(tx: Tx, component_id: str, serial: int) -> list[Operation]:
             page_size=PAGE,
             cursor=cursor,
         )
-        bound += [operation for operation in page.operations if operation.bound_serial == serial]
+        bound += [each.request_id for each in page.operations if each.bound_serial == serial]
         cursor = page.next_cursor
         if cursor is None:
             return bound
