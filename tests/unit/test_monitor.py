@@ -393,6 +393,19 @@ def test_a_bus_that_goes_down_takes_its_components_along_at_once(condition) -> N
     assert scene.told() == []
 
 
+@pytest.mark.parametrize("condition", [Condition.DOWN, Condition.BUS_OFF])
+def test_a_heartbeat_from_before_its_bus_went_down_that_is_read_after_it_brings_nobody_back(condition) -> None:
+    scene = heard(2)
+    scene.wait(3.5)
+    waiting = scene.nodes["m0"].beat(scene.clock.now)
+    scene.wait(3.505)
+    scene.wire.tell(condition, scene.clock.now)
+    scene.told()
+    scene.wire.deliver(waiting)
+    scene.wait(90)
+    assert (scene.presence("m0"), scene.told()) == ((OFFLINE, "bus_down"), [])
+
+
 def test_a_bus_that_is_up_again_is_told_once_and_everybody_gets_time_to_speak() -> None:
     scene = heard(2)
     scene.wire.tell(Condition.DOWN, scene.clock.now)

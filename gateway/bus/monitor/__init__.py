@@ -167,6 +167,8 @@ class Monitor:
         if self._health.revive(frames[-1][2]):
             self._bus_up(frames[0][2])
         self._frames += len(frames)
+        if self._health.down_since is not None:  # what came in before that, and is read only now, brings nobody back
+            frames = [frame for frame in frames if frame[2] > self._health.down_since]
         self._heartbeats.read(frames)
         self._notices.flush()
 
