@@ -26,6 +26,7 @@ from gateway.presence import Presence
 
 T = TypeVar("T")
 WALL_START_MS = 1_790_000_000_000
+FAR_MS = 4_000_000_000_000  # no test and no machine of ours lives so long
 
 
 class _NoWaiting(selectors.DefaultSelector):
@@ -224,7 +225,7 @@ def pairing(**changes: Any) -> Operation:
         "request_type": RequestType.STANDARD,
         "creator": "anna",
         "created_at": 0,
-        "expires_at": 1,
+        "expires_at": FAR_MS,
         "sequence": 7,
         "partner_sequence": 9,
     }
@@ -240,7 +241,7 @@ def command(command_type: str, target: str = "module-03", sequence: int = 42, **
         "command_type": command_type,
         "creator": "anna",
         "created_at": 0,
-        "expires_at": 1,
+        "expires_at": FAR_MS,
         "sequence": sequence,
     }
     return Operation(**{**known, **changes})

@@ -451,6 +451,31 @@ def test_commands_to_one_node_wait_for_each_other_and_to_two_nodes_do_not() -> N
     play(story())
 
 
+def test_what_expires_while_it_waits_for_its_turn_never_leaves() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.simulator.do("module-03", "mute_answers")
+            soon = it.clock.wall_ms() + 1000
+            waiting = it.attempt(command("identify", sequence=2, expires_at=soon))
+            _, outcome = await asyncio.gather(it.execute(command("identify", sequence=1)), it.executor.execute(waiting))
+            assert (outcome.ending, outcome.code) == (Ending.NOT_STARTED, Code.REQUEST_EXPIRED)
+            assert waiting.sent_at is None
+            assert {request["CmdSeq"] for request in asked(it)} == {1}
+
+    play(story())
+
+
+def test_what_expires_while_its_answer_is_waited_for_is_not_asked_again() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.bus.loses = lambda can_id, _: can_id & 0xFF0000 == 0xEF0000
+            outcome = await it.execute(command("identify", expires_at=it.clock.wall_ms() + 700))
+            assert outcome.ending is Ending.UNANSWERED
+            assert len(asked(it)) == 2
+
+    play(story())
+
+
 # --- reset, unpair, the probe ----------------------------------------------------------------------------------------
 
 

@@ -130,6 +130,24 @@ def test_a_device_that_is_asked_to_arm_and_does_it_has_done_it() -> None:
     play(story())
 
 
+def test_what_expires_while_it_is_armed_is_not_executed() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            attempt = it.attempt(armed())
+
+            def expire_with_the_token(can_id: int, data: bytes) -> bool:
+                if is_answer(can_id, data, CmdStatus.ARMED):
+                    attempt.operation.expires_at = it.clock.wall_ms()
+                return False
+
+            it.bus.loses = expire_with_the_token
+            outcome = await it.executor.execute(attempt)
+            assert (outcome.ending, outcome.code) == (Ending.NOT_STARTED, Code.REQUEST_EXPIRED)
+            assert [flags for flags, _, _ in asked(it)] == [ARM]
+
+    play(story())
+
+
 def test_an_execution_without_an_answer_is_never_sent_again() -> None:
     async def story() -> None:
         async with scene() as it:

@@ -20,7 +20,8 @@ from gateway.bus.exchange.protocol import (
     too_late,
     unanswered,
 )
-from gateway.errors import LinkDown
+from gateway.errors import Code, LinkDown
+from gateway.operation import Ending, Outcome
 from gateway.ports import Attempt
 
 _ANSWERED_BY: Final[Mapping[PairOp, frozenset[PairOp]]] = {
@@ -105,14 +106,14 @@ class Conversation:
         """Give a command; return the signals of its final answer, None where none came within the limit.
 
         It is asked for again under the same CmdSeq, so that a node answers from its cache: when the first answer
-        does not come, and once more when it was accepted and the final answer seems lost. Raises ExchangeEnded where
-        it could not leave in time, LinkDown where the bus is away.
+        does not come, and once more when it was accepted and the final answer seems lost; but not once its operation
+        has expired. Raises ExchangeEnded where it could not leave in time, LinkDown where the bus is away.
         """
         with self._exchange.ask(COMMANDING, self.node, (order.opcode,), order.sequence) as transaction:
             for tries_left, wait_s in zip(reversed(range(patience.tries)), patience.waits_s(), strict=True):
                 await self._afford(transaction, 1)
                 now, deadline = self.clock.monotonic(), self._limit.deadline
-                if now >= deadline:
+                if now >= deadline or (self._has_begun() and self._is_over()):
                     break
                 if now >= order.leave_by:
                     raise ExchangeEnded(too_late("The command"))
@@ -135,8 +136,18 @@ class Conversation:
             with self._limit.standing_still():
                 await budget.wait(frames)
 
+    def _has_begun(self) -> bool:
+        return self._attempt is not None and self._attempt.sent_at is not None
+
+    def _is_over(self) -> bool:
+        """Whether the operation has expired while it waited for the node, for room on the bus, or for an answer."""
+        attempt = self._attempt
+        return attempt is not None and attempt.operation.expires_at <= self.clock.wall_ms() and self.clock.trusted()
+
     async def _send(self, transaction: Transaction, request: Values, until: float) -> None:
         attempt = self._attempt
+        if self._is_over() and not self._has_begun():
+            raise ExchangeEnded(Outcome(Ending.NOT_STARTED, code=Code.REQUEST_EXPIRED))
         # Arming does nothing: an attempt that got no further is one of which nothing has left.
         first = attempt is not None and attempt.sent_at is None and request.get("CmdFlags") != CmdFlag.ARM
         if attempt is not None and first:
