@@ -17,7 +17,7 @@ from gateway.bus.simulator.commands import answer
 from gateway.bus.simulator.trouble import Override
 from gateway.component import ComponentKind
 from gateway.errors import Code, MisuseError, Refusal
-from gateway.operation import Ending, Outcome
+from gateway.operation import Delivery, Ending, Outcome
 from tests.doubles_devices import MODULE_SERIAL, Scene, command, pairing, play, scene
 
 SHIPPED = {
@@ -274,6 +274,17 @@ def test_a_device_that_never_answers_is_asked_three_times() -> None:
             assert (outcome.ending, outcome.code) == (Ending.UNANSWERED, Code.EXCHANGE_TIMEOUT)
             assert len(asked(it)) == 3
             assert it.clock.monotonic() - began == pytest.approx(1.5, abs=0.01)
+
+    play(story())
+
+
+def test_a_command_that_may_run_once_is_sent_once_for_a_boot_forgets_what_was_done() -> None:
+    async def story() -> None:
+        async with scene() as it:
+            it.bus.loses = lambda can_id, _: can_id & 0xFFFF00 == 0xEFFB00
+            outcome = await it.execute(command("identify", delivery=Delivery.AT_MOST_ONCE))
+            assert outcome.ending is Ending.UNANSWERED
+            assert len(asked(it)) == len(it.journal.deeds(repeats=True)) == 1
 
     play(story())
 

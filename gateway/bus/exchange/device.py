@@ -8,6 +8,7 @@ from gateway.bus.exchange.limit import TimeLimit
 from gateway.bus.exchange.pairing import ask_serial, given
 from gateway.bus.exchange.protocol import (
     ASKED_ONCE,
+    COMMAND_PATIENCE,
     EXECUTED_ONCE,
     TOKEN_LIFE_S,
     TOKEN_MASK,
@@ -29,18 +30,21 @@ class Device:
     """The target of one attempt at a command, and the time it has.
 
     `sequence`: the CmdSeq or TxnId of the attempt; `second_sequence`: the CmdSeq of what executes after arming.
+    `once`: nothing that is carried out may be sent twice, for a boot in between would make the device do it twice.
     """
 
     component: Component
     conversation: Conversation
     sequence: int
     second_sequence: int | None
+    once: bool
     limit: TimeLimit
     sighting: Callable[[], Sighting]
 
     async def command(self, opcode: int, words: tuple[int, int]) -> Outcome:
         """Give a command and wait for its final answer. Raises LinkDown."""
-        return _read(await self.conversation.command(Order(opcode, self.sequence, words)))
+        patience = EXECUTED_ONCE if self.once else COMMAND_PATIENCE
+        return _read(await self.conversation.command(Order(opcode, self.sequence, words), patience))
 
     async def command_once(self, opcode: int, words: tuple[int, int]) -> Outcome:
         """Give a command a single time, and wait no longer than for a first answer. Raises LinkDown."""

@@ -16,7 +16,7 @@ from gateway.bus.exchange.protocol import PAIRING_LIMIT_S, SEQUENCES, ExchangeEn
 from gateway.clock import Clock
 from gateway.component import Component, Registry
 from gateway.errors import Code, LinkDown, Refusal
-from gateway.operation import Ending, Kind, Outcome
+from gateway.operation import Delivery, Ending, Kind, Outcome
 from gateway.ports import Attempt, Roster
 
 _FINAL_REFUSALS: Final = frozenset({Code.COMPONENT_NOT_FOUND, Code.UNKNOWN_COMMAND, Code.INVALID_ARGUMENT})
@@ -103,6 +103,7 @@ class BusExecutor:
                 conversation=conversation,
                 sequence=sequence,
                 second_sequence=operation.partner_sequence,
+                once=operation.delivery is Delivery.AT_MOST_ONCE,
                 limit=limit,
                 sighting=lambda: self._roster.sighting(target.component_id),
             )
