@@ -113,7 +113,7 @@ async def test_a_command_that_was_cancelled_as_its_barrier_opened_stays_cancelle
         await queue_together(scene)
         await scene.store.write(lambda tx: tx.cancel("cmd_1", "not needed", "tech-anna", scene.clock.wall_ms()))
         parent = await scene.operation("cmd_1")
-        scene.drain._barriers.learn([parent])  # as if the news of its end were still on the way
+        scene.drain._barriers.learn([parent])  # as if it had ended after the barriers were read
         scene.comes_back("m1", "m2", deadline_s=60)
         await sleep(1)
         assert await scene.status("cmd_1") == "CANCELLED"

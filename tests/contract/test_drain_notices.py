@@ -18,11 +18,11 @@ LASTING: dict[str, Any] = {"expires_at": 1_790_000_000_000 + 1000 * HOUR_MS}
 
 
 @asynccontextmanager
-async def notices(scene: Scene) -> AsyncIterator[None]:
+async def notices(scene: Scene) -> AsyncIterator[Notices]:
     """The notices of a gateway, for a while."""
     told = Notices(scene.store, lambda: scene.parameters, scene.clock)
     running = asyncio.create_task(told.run())
-    yield
+    yield told
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
@@ -40,7 +40,7 @@ def alerts(scene: Scene) -> list[str]:
 
 @story
 async def test_whoever_waits_is_told_when_two_others_are_left_and_when_none_is(stage):
-    async with stage.scene() as scene, notices(scene):
+    async with stage.scene() as scene, notices(scene) as told:
         scene.executor.usual = Act(after_s=5.0)
         for n in range(5):
             await scene.queue(f"cmd_{n}")
@@ -53,6 +53,7 @@ async def test_whoever_waits_is_told_when_two_others_are_left_and_when_none_is(s
         assert places(scene)[2:] == [("cmd_2", 1), ("cmd_4", 3)]
         await sleep(60)
         assert sorted(places(scene)[4:]) == [("cmd_3", 1), ("cmd_4", 1)]
+        assert told._places._reached == {}, "nothing waits, nothing is remembered"
 
 
 @story
@@ -81,6 +82,16 @@ async def test_each_place_is_told_once_whatever_overtakes_and_fails(stage):
         assert len(places(scene)) == len(set(places(scene)))
         assert {("cmd_1", 1), ("cmd_2", 1), ("cmd_3", 1), ("cmd_3", 3)} <= set(places(scene))
         assert "cmd_9" not in {request_id for request_id, _ in places(scene)}
+
+
+@story
+async def test_one_that_was_queued_at_a_place_is_not_told_that_it_stands_there(stage):
+    async with stage.scene() as scene, notices(scene):
+        for n in range(4):
+            await scene.queue(f"cmd_{n}")
+        await scene.store.write(lambda tx: tx.cancel("cmd_3", "not needed", "tech-anna", scene.clock.wall_ms()))
+        await sleep(2)
+        assert places(scene) == []
 
 
 @story

@@ -31,7 +31,7 @@ from gateway.ports import (
     Tx,
 )
 from gateway.queue.drain.attempt import Attempts
-from gateway.queue.drain.barrier import Barriers, open_barriers
+from gateway.queue.drain.barrier import Barriers
 from gateway.queue.drain.expiry import Expiry
 from gateway.queue.drain.load import Loads
 from gateway.queue.drain.manual import ManualDrains
@@ -316,6 +316,7 @@ def _found(reader: Reader, *, asleep: Sequence[str], now_ms: int) -> _Found:
 def _welcomed(tx: Tx, *, returned: Sequence[str], parents: Sequence[str], now_ms: int) -> tuple[set[str], list[str]]:
     """Store that components are back. Returns whose work waited for one of them, and who has EMERGENCY work."""
     carriers = {carrier for component_id in returned for carrier in tx.returned(component_id)}
-    open_barriers(tx, parents, now_ms)
+    for parent_id in parents:
+        tx.open_barrier(parent_id, now_ms)
     urgent = [each for each in returned if tx.next_due(each, now_ms, reach=Reach.EMERGENCY) is not None]
     return carriers, urgent

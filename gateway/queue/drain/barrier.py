@@ -1,10 +1,10 @@
 """Commands whose children start together: held until all their targets are here at one moment."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from gateway.event import Event
-from gateway.operation import Operation, Status
-from gateway.ports import Roster, Tx
+from gateway.operation import Operation
+from gateway.ports import Roster
 
 
 class Barriers:
@@ -54,11 +54,3 @@ class Barriers:
             sighting = self._roster.sighting(component_id)
             known[component_id] = sighting.ready and not sighting.flapping
         return known[component_id]
-
-
-def open_barriers(tx: Tx, parent_ids: Sequence[str], now_ms: int) -> None:
-    """Let the children of parents start that still wait."""
-    for parent_id in parent_ids:
-        parent = tx.operation(parent_id)
-        if parent is not None and parent.status is Status.QUEUED:
-            tx.open_barrier(parent_id, now_ms)

@@ -31,7 +31,7 @@ class Expiry:
     def heard(self, event: Event) -> None:
         """Look again if an event may have brought an earlier end."""
         request = event.attributes.get("request")
-        if request is not None and "targets" not in request:  # those of a routed one end one after the other
+        if request is not None:
             expires_at = parse_rfc3339(request["expires_at"])
             if self._next is not None and self._next <= expires_at:
                 return
