@@ -148,7 +148,8 @@ class Model:
             and (entry.expires_at > now or not self.clock.trusted())
             and not any(other.carrier == carrier or other.target == entry.target for other in self.running())
         ]
-        if not pool or (first := min(pool, key=self.key)).not_before > now:
+        safe = [each for each in pool if self.urgency(each) == FIRST and reach is not Reach.SLEEPING]
+        if not pool or (first := min(safe or pool, key=self.key)).not_before > now:
             return None, False
         passed = self._passed.get(carrier, 0) >= self.bounds.max_requests_per_component
         if reach is not Reach.SETTLED or not passed or first.resumes or self.urgency(first) >= Priority.CRITICAL:

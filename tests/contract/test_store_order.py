@@ -147,6 +147,20 @@ async def test_a_turn_that_was_undone_does_not_count(told: StoreScene) -> None:
     assert (await worked_off(told)).request_id == low.request_id
 
 
+async def test_what_makes_a_battery_safe_waits_for_nothing_that_is_to_be_asked_again(told: StoreScene) -> None:
+    (lost,) = await queue(told, Priority.CRITICAL)
+    now = told.clock.wall_ms()
+    await told.finish(await told.claimed(), Action.RETRY, Outcome(Ending.UNANSWERED), not_before=now + 4000)
+    await queue(told, Priority.CRITICAL)
+    assert await told.claim() is None, "it may have been carried out: it is asked again first"
+    opening = await told.enqueue(told.command(urgency=FIRST, reach=Reach.EMERGENCY))
+    assert (await worked_off(told)).request_id == opening.request_id
+    assert await told.claim() is None
+    told.clock.advance(4)
+    opening = await told.enqueue(told.command(urgency=FIRST, reach=Reach.EMERGENCY))
+    assert [(await worked_off(told)).request_id for _ in range(2)] == ids(opening, lost)
+
+
 # --- whom it reaches --------------------------------------------------------------------------------------------------
 
 

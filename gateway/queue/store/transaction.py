@@ -36,6 +36,9 @@ _PICK_OLDEST: Final = QUERIES["pick"].format(**_DUE, order=_OLDEST)
 _PICK_REACH: Final = QUERIES["pick"].format(
     index="INDEXED BY operation_reach", which="reach > 0 AND reach = ?6", order=_ORDER
 )
+_PICK_FIRST: Final = QUERIES["pick"].format(
+    index="INDEXED BY operation_reach", which=f"reach > 0 AND reach = ?6 AND urgency = {FIRST}", order=_ORDER
+)
 _EXPIRED: Final = QUERIES["expired"]
 _CLAIM: Final = Verdict(Action.CLAIM)
 _WENT_AWAY: Final = Outcome(Ending.NOT_STARTED, code=Code.COMPONENT_OFFLINE)
@@ -91,7 +94,10 @@ class Transaction(Tending):
         if row is None:
             return None
         operation = operation_of(row)
-        if operation.not_before > now_ms:  # it resumes, soon; nothing may come between
+        if operation.resumes and operation.urgency < FIRST and reach is not Reach.SLEEPING:
+            first = read(_PICK_FIRST, (*values[:-1], int(Reach.EMERGENCY))).fetchone()
+            operation = operation if first is None else operation_of(first)
+        if operation.not_before > now_ms:  # it resumes, soon; nothing may come between but what makes a battery safe
             return None
         if not reach:
             as_oldest = self._ageing.holds_up(operation)
