@@ -18,9 +18,9 @@ def judge(operation: Operation, outcome: Outcome, *, sent: bool, now_ms: int, ma
     ending = outcome.ending
     if ending is Ending.DONE:
         return Verdict(Action.COMPLETE)
-    if ending is Ending.REFUSED or (ending is Ending.NOT_STARTED and operation.pass_through):
-        return Verdict(Action.FAIL)
     once = operation.delivery is Delivery.AT_MOST_ONCE and sent
+    if ending is Ending.REFUSED or (ending is Ending.NOT_STARTED and operation.pass_through and not once):
+        return Verdict(Action.FAIL)
     if ending is Ending.NOT_STARTED or ending is Ending.LOST:
         return Verdict(Action.ABANDON) if once else Verdict(Action.RELEASE, waits_for=outcome.waits_for)
     if once:  # it may not be sent again; a declined one is known not to have happened

@@ -5,7 +5,7 @@ from asyncio import sleep
 from gateway.component import QueueMode
 from gateway.event import GATEWAY, Event
 from tests.doubles_queue import MemoryStore
-from tests.drain_scene import DECLINED, LONG, M, Scene, module, story
+from tests.drain_scene import BUS_DOWN, DECLINED, LONG, M, Scene, module, story
 
 PASSING = (module("m1", 1, queue_mode=QueueMode.PASS_THROUGH), module("m2", 2))
 
@@ -79,6 +79,19 @@ async def test_one_that_cannot_begin_fails_instead_of_waiting(stage):
         scene.roster.offline("m1")  # and no event yet
         await sleep(0.1)
         assert await failed_because_it_is_offline(scene, "cmd_1")
+
+
+@story
+async def test_one_that_is_here_and_cannot_be_reached_does_not_keep_what_was_to_pass_through(stage):
+    async with stage.scene(PASSING) as scene:
+        scene.executor.usual = BUS_DOWN
+        scene.comes_back("m1", deadline_s=60)
+        await sleep(1)
+        await scene.queue("cmd_1", pass_through=True)
+        await scene.queue("cmd_2", "m2")
+        scene.comes_back("m2", deadline_s=60)
+        await sleep(0.1)
+        assert [await scene.status(each) for each in ("cmd_1", "cmd_2")] == ["FAILED", "QUEUED"]
 
 
 @story

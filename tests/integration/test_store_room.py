@@ -110,7 +110,7 @@ async def test_at_the_bound_only_emergencies_are_taken_and_what_waits_stays(tmp_
         with pytest.raises(Refusal) as no:
             await fill(told, 1.0)
         assert no.value.code is Code.STORAGE_FULL
-        assert await fullness(told) > 0.93
+        assert 0.93 < await fullness(told) < 0.95  # the rest is for what is stored to come to its end
         urgent = await told.enqueue(told.pairing(request_type=RequestType.EMERGENCY), MANY)
         queued = [event for event in told.events if event.type == "request_queued"]
         assert await told.store.read(lambda reader: reader.depths()) == {"module-03": len(queued)}

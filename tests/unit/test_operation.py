@@ -21,6 +21,7 @@ from gateway.operation import (
     Priority,
     QueueType,
     RequestType,
+    Settlement,
     Status,
     Verdict,
     act,
@@ -107,6 +108,17 @@ def test_every_ending_is_judged(ending: Ending, delivery: Delivery, sent: bool, 
     verdict = judge(operation, Outcome(ending), sent=sent, now_ms=NOW, max_retries=3)
     assert verdict.action is JUDGED[ending, delivery][2 * sent + (not left)]
     assert verdict.not_before == (NOW + 4_000 if verdict.action is Action.RETRY else 0)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "sent", "action"), [(ALWAYS, False, F), (ALWAYS, True, F), (ONCE, False, F), (ONCE, True, A)]
+)
+def test_what_was_to_pass_through_and_did_not_begin_fails_unless_nobody_knows(
+    delivery: Delivery, sent: bool, action: Action
+) -> None:
+    operation = command(delivery=delivery, status=Status.PROCESSING, pass_through=True)
+    outcome = Outcome(Ending.NOT_STARTED, code=Code.BUS_DOWN)
+    assert judge(operation, outcome, sent=sent, now_ms=NOW, max_retries=3).action is action
 
 
 def test_a_release_waits_for_the_component_the_outcome_names() -> None:
@@ -222,6 +234,27 @@ def test_an_abandoned_operation_says_that_its_outcome_is_unknown() -> None:
     timed_out = Outcome(Ending.UNANSWERED, code=Code.EXCHANGE_TIMEOUT, device_status=7)
     told = act(before, Verdict(Action.ABANDON), NOW, outcome=timed_out).last_error or {}
     assert (told["code"], told["device_status"]) == ("EXCHANGE_TIMEOUT", 7)
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "reason"),
+    [
+        (Status.PROCESSING, Action.COMPLETE, None),
+        (Status.PROCESSING, Action.FAIL, "FAILED"),
+        (Status.PROCESSING, Action.ABANDON, "ABANDONED"),
+        (Status.QUEUED, Action.CANCEL, "CANCELLED"),
+        (Status.QUEUED, Action.EXPIRE, "EXPIRED"),
+        (Status.QUEUED, Action.REJECT, "FAILED"),
+        (Status.QUEUED, Action.ORPHAN, "DEPENDENCY_FAILED"),
+        (Status.QUEUED, Action.SUPERSEDE, "SUPERSEDED"),
+    ],
+)
+def test_a_hold_is_owed_an_answer_from_the_end_on_and_let_go_for_what_brought_it(
+    before: Status, action: Action, reason: str | None
+) -> None:
+    held = act(command(status=before, hold_ref="h-1"), Verdict(action), NOW)
+    assert (held.settlement, held.release_reason) == (Settlement.PENDING, reason)
+    assert act(command(status=before), Verdict(action), NOW).settlement is None
 
 
 def test_a_claim_only_notes_when_it_began() -> None:
