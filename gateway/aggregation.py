@@ -110,8 +110,10 @@ def _first_failure(children: Sequence[Operation]) -> tuple[Code, str]:
     if not failed:  # there are fewer children than there were: their rows are lost
         return Code.OUTCOME_UNKNOWN, "of the others nothing is known."
     first = next((child for child in failed if child.last_error is not None), failed[0])
-    code = _code(first) or _CODE_WITHOUT_ERROR.get(first.status, Code.PRECONDITION_FAILED)
-    return code, f"{first.target_component}: {first.status}, {code}."
+    code, told = _code(first), f"{first.target_component}: {first.status}"
+    if code is None:
+        return _CODE_WITHOUT_ERROR.get(first.status, Code.PRECONDITION_FAILED), f"{told}."
+    return code, f"{told}, {code}."
 
 
 def _code(child: Operation) -> Code | None:

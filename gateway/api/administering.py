@@ -96,8 +96,15 @@ def _marked(seen: Sighting, presence: Presence, now_ms: int) -> Sighting:
     here = presence is Presence.ONLINE
     if here and seen.ready:
         return seen
-    since_ms = seen.since_ms if seen.presence is presence else now_ms
-    return replace(seen, presence=presence, reason=str(Reason.MARKED), since_ms=since_ms, ready=here, flapping=False)
+    return replace(
+        seen,
+        presence=presence,
+        reason=str(Reason.MARKED),
+        ready=here,
+        since_ms=seen.since_ms if seen.presence is presence else now_ms,
+        flapping=False,
+        evidence={**seen.evidence, "rule": "marked"},
+    )
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class Desk:
         if ttl_s is None:
             ttl_s = longest_s if usual_s is None else min(usual_s, longest_s)
         if not 0 < ttl_s <= longest_s:
-            raise Refusal(Code.EXPIRY_OUT_OF_RANGE, f"{ttl_s:g} s is not above 0 and within {longest_s:g} s.")
+            raise Refusal(Code.EXPIRY_OUT_OF_RANGE, f"{ttl_s:.12g} s is not above 0 and within {longest_s:.12g} s.")
         return now_ms + max(1, round(ttl_s * 1000))
 
     def check_touch(self, actor: Actor, component: Component) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import difflib
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -25,6 +26,7 @@ from gateway.cli.asking import (
     refuse,
     say,
 )
+from gateway.cli.render import ROOM
 from gateway.cli.words import ENDED
 from gateway.clock import SystemClock
 from gateway.errors import ConfigError
@@ -147,7 +149,13 @@ class Desk:
         refuse(error, as_json=self.where.as_json, hint=hint)
 
     async def _meant(self, error: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
-        """Guess which component was meant where there is none of that name."""
+        """Guess which component or command type was meant where there is none of that name."""
+        if error.get("code") == "UNKNOWN_COMMAND" and "command_type" in fields:
+            from gateway.bus.commands import Catalogue  # noqa: PLC0415 - only this hint needs it
+
+            types = sorted(command.spec.name for command in Catalogue())
+            close = difflib.get_close_matches(str(fields["command_type"]), types, n=1)
+            return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(types)}."
         if error.get("code") != "COMPONENT_NOT_FOUND":
             return ""
         named = fields.get(str((error.get("details") or {}).get("field")))
@@ -221,6 +229,7 @@ async def serve(
     function: Callable[..., Awaitable[None]], where: Where, world: World, values: Mapping[str, Any]
 ) -> None:
     """Run a command of `asking`. Raises Failure where the answer lacks what this version knows."""
+    ROOM.set(shutil.get_terminal_size().columns if sys.stdout.isatty() else None)  # others want a record a line
     try:
         async with world.connect(where) as caller:
             await function(Desk(caller, where, world), **values)

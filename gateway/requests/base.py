@@ -58,5 +58,7 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
 def invalid_argument(why: ValidationError, known: Iterable[str] = ()) -> Refusal:
     """Return the refusal that names the first wrong field of a validation. `known`: the fields there are."""
     error = why.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in error["loc"]) or "request"
-    return Refusal(Code.INVALID_ARGUMENT, f"{place}: {wording.phrase(error, known)}.", details={"field": place})
+    place, said = ".".join(str(part) for part in error["loc"]), wording.phrase(error, known)
+    if not place:  # it is about several fields, and names them
+        return Refusal(Code.INVALID_ARGUMENT, f"{said}.", details={"field": "request"})
+    return Refusal(Code.INVALID_ARGUMENT, f"{place}: {said}.", details={"field": place})

@@ -221,8 +221,7 @@ class RequestServer:
             await self._tell_audit(job, Code.BAD_SIGNATURE)
             raise Refusal(
                 Code.BAD_SIGNATURE,
-                f"The role {actor.role} must sign what it changes over MQTT, which this version cannot check: "
-                "use the control socket.",
+                f"The role {actor.role} must sign what it changes over MQTT, and this version checks no signatures.",
             )
         return actor
 

@@ -101,6 +101,7 @@ async def test_a_component_is_held_for_offline_until_it_is_expected_back(scene: 
     back = scene.clock.wall + HOUR_MS
     told = (await scene.ok(OLGA, "mark_offline", **MARK, expected_return=rfc3339(back)))["component"]
     assert (told["presence"], told["reason"], told["ready"]) == ("OFFLINE", "marked", False)
+    assert told["evidence"]["rule"] == "marked"
     assert (told["since"], told["expected_return"]) == (rfc3339(scene.clock.wall), rfc3339(back))
     assert scene.watches.marked == [("module-03", Presence.OFFLINE, back)]
     assert scene.last_audit() == ("olga", "mark_offline", "module-03", "accepted", None)

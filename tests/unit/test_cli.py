@@ -138,15 +138,15 @@ def test_a_plan_tells_who_would_be_asked_and_why(gateway: FakeGateway) -> None:
     shown = run(gateway.answers("route_command", {"plan": rows}), "route", "identify", "--kind", "module").stdout
     lines = [line.split() for line in shown.splitlines()]
     assert lines[1:] == [
-        ["1", "module-01", "ONLINE", "yes", "0.2", "idle"],
-        ["–", "module-02", "OFFLINE", "yes", "9.5", "away"],
+        ["1", "module-01", "ONLINE", "yes", "0.25", "ms", "idle"],
+        ["–", "module-02", "OFFLINE", "yes", "9.5", "ms", "away"],
     ]
 
 
 def test_a_routed_command_is_said_to_be_for_so_many_targets(gateway: FakeGateway) -> None:
     gateway.answers("queue_command", {"request": PARENT, "children": [ID], "queue_position": None})
     shown = run(gateway, "command", "identify", "module-01", "module-02", "module-03").stdout
-    assert "identify seconds=10, for 3 targets: QUEUED; it may wait until 2026-11-22 20:30:00Z (in 23 h)\n" in shown
+    assert "identify seconds=10, for 3 targets: QUEUED; it may wait until 2026-11-22 20:30:00Z (in 24 h)\n" in shown
 
 
 # --- each command, its request ----------------------------------------------------------------------------------------

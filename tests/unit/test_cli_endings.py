@@ -174,7 +174,7 @@ def test_what_is_said_after_the_verb_goes_over_what_was_said_before(gateway: Fak
         ("pair a b --metadata order", "'order' is not KEY=VALUE"),
         ("pair a b --ttl soon", "Invalid value for '--ttl': 'soon' is no duration; write 90s"),
         ("command identify", "Name the targets, or say which match"),
-        ("command identify module-03 --kind module", "Name the targets, or say which match"),
+        ("command identify module-03 --kind module", "--selector. Not both."),
         ("command identify module-03 =5", "'=5' is not KEY=VALUE"),
         ("command identify --selector kind", "'kind' is not KEY=VALUE"),
         ("route identify a b --policy QUORUM", "--policy QUORUM needs --quorum N"),
@@ -266,6 +266,24 @@ def test_wait_tells_each_child_once_as_it_ends(gateway: FakeGateway) -> None:
     assert told[1:3] == ["module-01 COMPLETED (1 of 2)", "module-02 FAILED: EXCHANGE_TIMEOUT: No answer. (2 of 2)"]
     assert told[3:] == [f"{PARENT['request_id']} is FAILED. succeeded 1"]
     assert "2 of 2 ended (1 COMPLETED, 1 FAILED)" in result.stdout
+
+
+def test_wait_tells_once_what_an_attempt_came_to_that_was_not_the_last(gateway: FakeGateway) -> None:
+    error = {"code": "EXCHANGE_TIMEOUT", "message": "No answer."}
+    retried = status_of("QUEUED", retry_count=1, last_error=error)
+    gateway.answers("queue_command", QUEUED)
+    gateway.answers("get_request_status", QUEUED, retried, retried, status_of("COMPLETED"))
+    result = run(gateway, "command", "identify", "module-03", "--wait")
+    assert result.stderr.splitlines()[1:] == ["EXCHANGE_TIMEOUT: No answer. Tried again later."]
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("read_parametr", " Did you mean read_parameter?"), ("fly", " There are: balancing, boot_loader, ")],
+)
+def test_a_command_type_that_is_none_gets_a_hint(gateway: FakeGateway, typed: str, hint: str) -> None:
+    result = run(gateway.refuses("queue_command", "UNKNOWN_COMMAND"), "command", typed, "module-03")
+    assert hint in result.stderr
 
 
 def test_wait_bears_a_rate_limit_for_as_long_as_it_says(gateway: FakeGateway) -> None:

@@ -45,7 +45,7 @@ def test_values_are_spelled_for_people(value: Any, shown: str) -> None:
 
 
 def test_a_time_has_its_age_beside_it_where_the_time_is_known() -> None:
-    assert cells.text("2026-11-21T20:30:00.123Z", NOW) == "2026-11-21 20:30:00Z (4 min ago)"
+    assert cells.text("2026-11-21T20:30:00.123Z", NOW) == "2026-11-21 20:30:00Z (5 min ago)"
     assert cells.text({"a": ["2026-11-21T22:35:00.000Z"]}, NOW) == "a 2026-11-21 22:35:00Z (in 2 h)"
     assert cells.age("2026-11-21T22:35:00.000Z", NOW) == "in 2 h"
     assert cells.age(None, NOW) == "–"
@@ -63,10 +63,11 @@ def test_a_time_has_its_age_beside_it_where_the_time_is_known() -> None:
         (89 * SECOND, "in 89 s", "in about 89 seconds"),
         (-119 * SECOND, "119 s ago", "at any moment"),
         (2 * MINUTE, "in 2 min", "in about 2 minutes"),
-        (170 * SECOND, "in 2 min", "in about 3 minutes"),
+        (170 * SECOND, "in 3 min", "in about 3 minutes"),
         (-90 * MINUTE, "90 min ago", "at any moment"),
         (47 * HOUR, "in 47 h", "in about 2 days"),
-        (2 * DAY, "in 2 d", "in about 2 days"),
+        (2 * DAY - SECOND, "in 2 d", "in about 2 days"),
+        (7 * DAY - SECOND, "in 7 d", "in about 7 days"),
     ],
 )
 def test_how_far_away_a_time_is(away_ms: int, beside: str, about: str) -> None:
@@ -136,6 +137,22 @@ def test_columns_stand_below_their_headers_in_spite_of_colours() -> None:
     assert len({lines[0].index("THREE"), lines[1].index("x"), lines[2].index("y")}) == 1
 
 
+def test_a_table_fits_the_terminal_by_wrapping_text_and_never_an_id() -> None:
+    rows = [["req_01ARZ3NDEKTSV4RRFFQ69G5FAV", render.state("FAILED"), "The component said no, and why. " * 5]]
+    wide = plain(render.table(("request", "status", "why"), rows))
+    assert len(wide.splitlines()) == 2
+    before = cells.ROOM.set(80)
+    try:
+        fitted = plain(render.table(("request", "status", "why"), rows)).splitlines()
+        narrow = plain(render.table(("request", "request"), [[rows[0][0]] * 2]))
+    finally:
+        cells.ROOM.reset(before)
+    assert 70 < max(map(len, fitted)) <= 80
+    assert [word for line in fitted for word in line.split()][3:5] == [rows[0][0], "FAILED"]
+    assert " ".join(line[40:].strip() for line in fitted[1:]) == rows[0][2].strip()
+    assert narrow.splitlines()[1] == "  ".join([rows[0][0]] * 2)
+
+
 def test_ids_that_look_like_numbers_stay_as_they_are() -> None:
     assert "1e5" in render.table(("id",), [["1e5"]])
 
@@ -158,7 +175,7 @@ def test_a_component_takes_a_line_with_the_ages_of_its_times() -> None:
         "can0:0x12",
         "OFFLINE (flapping)",
         "heartbeat_timeout",
-        "2026-11-21 20:00:00Z (35 min ago)",
+        "35 min ago",
         "5 min ago",
     ):
         assert told in shown
@@ -201,7 +218,7 @@ def test_upstream_is_said(told: dict[str, Any], shown: str) -> None:
 @pytest.mark.parametrize(
     ("bus", "shown"),
     [
-        ({"name": "can0", "state": "UP", "heard": "UP"}, "UP"),
+        ({"name": "can0", "state": "UP", "heard": "UP", "frames_judged": 7}, "UP"),
         (
             {"state": "UP", "heard": "UP", "frames": 7, "overflow": 0, "off_period": [], "last_error": None},
             "UP; frames 7",
@@ -228,9 +245,21 @@ def test_health_tells_an_unhealthy_gateway_and_a_bus_without_figures() -> None:
     }
     shown = plain(render.health(told, NOW)).splitlines()
     assert shown[0].removeprefix("gateway").strip() == "not healthy"
-    assert "average wait        1.5 s" in shown
-    assert "average processing  20 ms" in shown
+    assert "average wait        1.5 s in the last hour" in shown
+    assert "average processing  20 ms in the last hour" in shown
     assert "bus can0            BUS_OFF" in shown
+
+
+def test_health_tells_no_averages_where_nothing_was_measured() -> None:
+    shown = plain(render.health({**HEALTH, "average_wait_ms": 0.0, "average_processing_ms": 0.0}, NOW))
+    assert "average" not in shown
+
+
+def test_parameters_are_spelled_as_they_are_set() -> None:
+    assert render.parameters({"params": {"enable_retry": False}}, NOW).splitlines()[1].split() == [
+        "enable_retry",
+        "false",
+    ]
 
 
 def test_health_tells_of_the_clock_only_where_it_is_not_trusted() -> None:
@@ -302,7 +331,7 @@ def test_the_audit_tells_who_did_what_and_with_which_code_it_was_refused() -> No
     }
     entries = [{**entry, "outcome": "accepted", "code": None}, {**entry, "outcome": "refused", "code": "NOT_OWNER"}]
     lines = render.audit({"entries": entries, "next_cursor": "x"}, NOW).splitlines()
-    assert lines[1].endswith("anna     mqtt         drain     module-03  accepted")
+    assert lines[1].endswith("anna   mqtt       drain   module-03  accepted")
     assert lines[2].endswith("refused (NOT_OWNER)")
     assert lines[-1] == "There is more: see --limit."
     assert render.audit({"entries": []}, NOW) == "No entries."

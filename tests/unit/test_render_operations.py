@@ -81,7 +81,7 @@ def test_an_empty_list_says_what_it_has_none_of() -> None:
 def test_a_queue_tells_its_sizes_and_that_there_is_more() -> None:
     sizes = {"standard_queue_size": 1, "priority_queue_size": 2, "proxy_queue_size": 0}
     shown = plain(render.requests({"requests": [PAIRING], "queue_status": sizes, "next_cursor": "x"}, NOW))
-    assert columns(shown, 1)[2:] == ["pair with pack-01", "module-03", "HIGH", "QUEUED", "tech-anna", "in 23 h"]
+    assert columns(shown, 1)[2:] == ["pair with pack-01", "module-03", "HIGH", "QUEUED", "in 24 h"]
     assert "standard queue 1, priority queue 2, proxy queue 0" in shown
     assert "--limit" in shown
 
@@ -128,10 +128,10 @@ def test_the_history_tells_what_became_of_each() -> None:
     assert columns(shown, 1)[3:] == [
         "FAILED (EXCHANGE_TIMEOUT)",
         "tech-anna",
-        "2026-11-21 20:30:00Z (5 min ago)",
+        "2026-11-21 20:30:00Z",
         "now",
     ]
-    assert columns(shown, 2)[3:] == ["QUEUED", "tech-anna", "2026-11-21 20:30:00Z (5 min ago)", "–"]
+    assert columns(shown, 2)[3:] == ["QUEUED", "tech-anna", "2026-11-21 20:30:00Z", "–"]
 
 
 # --- one by one -------------------------------------------------------------------------------------------------------
@@ -149,8 +149,8 @@ def test_one_operation_tells_where_it_stands_first() -> None:
         "estimated",
     ]
     assert lines[4] == "estimated         in about 3 minutes, at 2026-11-21 20:38:00Z"
-    assert "last error        code EXCHANGE_TIMEOUT, message No answer." in lines
-    assert "expires at        2026-11-22 20:30:00Z (in 23 h)" in lines
+    assert "last error        EXCHANGE_TIMEOUT: No answer." in lines
+    assert "expires at        2026-11-22 20:30:00Z (in 24 h)" in lines
     assert not [line for line in lines if line.startswith("metadata")]
 
 
@@ -185,9 +185,21 @@ def test_a_parent_tells_its_children_in_a_table_and_not_again_in_its_result() ->
 
 
 def test_a_child_that_ends_is_told_with_how_many_have() -> None:
-    assert plain(render.child_ended(CHILDREN[1], CHILDREN)) == "module-02 FAILED: EXCHANGE_TIMEOUT: No answer. (2 of 3)"
-    assert plain(render.child_ended(child(1, "EXPIRED"), CHILDREN)) == "module-01 EXPIRED (2 of 3)"
+    assert plain(render.child_ended(CHILDREN[1], 2, 3)) == "module-02 FAILED: EXCHANGE_TIMEOUT: No answer. (2 of 3)"
+    assert plain(render.child_ended(child(1, "EXPIRED"), 3, 3)) == "module-01 EXPIRED (3 of 3)"
     assert plain(progress(CHILDREN[2:])) == "0 of 1 ended (1 QUEUED)"
+
+
+def test_an_attempt_that_was_not_the_last_tells_when_the_next_one_may_begin() -> None:
+    waiting = {**PAIRING, "retry_count": 1, "last_error": ERROR}
+    assert render.tried(waiting, NOW) == "EXCHANGE_TIMEOUT: No answer. Tried again later."
+    due = {**waiting, "not_before": rfc3339(NOW + 60_000)}
+    assert render.tried(due, NOW) == "EXCHANGE_TIMEOUT: No answer. Tried again in 60 s."
+
+
+def test_what_abandoned_means_is_said() -> None:
+    shown = plain(render.request_status({"request": {**PAIRING, "status": "ABANDONED"}}, NOW))
+    assert "ABANDONED: nobody can know whether it was done" in shown
 
 
 def test_a_queued_operation_tells_its_place_if_it_has_one() -> None:
@@ -198,7 +210,7 @@ def test_a_queued_operation_tells_its_place_if_it_has_one() -> None:
 def test_a_drain_tells_what_it_did() -> None:
     report = {"component_id": "module-03", "requests_processed": 5, "successful": 4, "failed": 1}
     shown = render.drained({**report, "processing_time_ms": 1250}, NOW)
-    assert shown == "module-03: 5 processed, 4 successful, 1 failed, in 1.2 s"
+    assert shown == "module-03: 5 processed, 4 successful, 1 failed, in 1.25 s"
 
 
 def test_a_plan_lists_those_left_out_last_and_without_a_rank() -> None:
@@ -206,4 +218,4 @@ def test_a_plan_lists_those_left_out_last_and_without_a_rank() -> None:
     left_out = {**place, "component_id": "c", "capable": False, "rank": None, "reason": "NOT_CAPABLE: no."}
     shown = render.plan({"plan": [left_out, place, {**place, "component_id": "b", "rank": 1}]}, NOW)
     assert [columns(shown, n)[:2] for n in (1, 2, 3)] == [["1", "b"], ["2", "a"], ["–", "c"]]
-    assert columns(shown, 3)[2:] == ["ONLINE", "no", "100.0", "NOT_CAPABLE: no."]
+    assert columns(shown, 3)[2:] == ["ONLINE", "no", "100 ms", "NOT_CAPABLE: no."]

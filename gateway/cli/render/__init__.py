@@ -1,6 +1,7 @@
-"""Results as tables for people. Pure: maps as the API spells them and the time now (ms) in, text out."""
+"""Results as tables for people: maps as the API spells them and the time now (ms) in, text out, as wide as ROOM."""
 
 from gateway.cli.render.cells import NOTHING as NOTHING
+from gateway.cli.render.cells import ROOM as ROOM
 from gateway.cli.render.cells import state as state
 from gateway.cli.render.cells import table as table
 from gateway.cli.render.cells import text as text
@@ -20,6 +21,7 @@ from gateway.cli.render.operations import queued as queued
 from gateway.cli.render.operations import reason as reason
 from gateway.cli.render.operations import request_status as request_status
 from gateway.cli.render.operations import requests as requests
+from gateway.cli.render.operations import tried as tried
 from gateway.cli.render.operations import what as what
 from gateway.cli.render.records import audit as audit
 from gateway.cli.render.records import confirmed as confirmed

@@ -5,7 +5,12 @@ from typing import Final
 
 from gateway.clock import parse_rfc3339
 
-_SHORT: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
+_SHORT: Final = (  # with the length from which a unit is the right one: there are two of it, as near as the next shows
+    (86_400_000, "d", 47.5 * 3_600_000),
+    (3_600_000, "h", 119.5 * 60_000),
+    (60_000, "min", 119.5 * 1000),
+    (1000, "s", 0),
+)
 _LONG: Final = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
 _UP_TO: Final = 2  # of a bigger unit, the smaller one still says more: 90 min, 47 h
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
@@ -32,8 +37,8 @@ def beside(at_ms: int, now_ms: int) -> str:
 
 def short(length_ms: float) -> str:
     """Spell a duration in its biggest unit of which there are two: "45 s", "90 min", "3 d"."""
-    size, unit = next((each for each in _SHORT if length_ms >= _UP_TO * each[0]), _SHORT[-1])
-    return f"{int(length_ms // size)} {unit}"
+    size, unit, _ = next(each for each in _SHORT if length_ms >= each[2])
+    return f"{round(length_ms / size)} {unit}"
 
 
 def exact(length_ms: float | None) -> str:

@@ -1,6 +1,7 @@
 """How single values are spelled for a terminal, and how cells are laid out."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
 import click
@@ -10,6 +11,9 @@ from gateway.cli.render.ages import beside, time_of
 Record = Mapping[str, Any]
 
 NOTHING: Final = "–"
+ROOM: Final[ContextVar[int | None]] = ContextVar("ROOM", default=None)  # columns of the terminal; None: no terminal
+_GAP: Final = 2  # between two columns
+_NARROW: Final = 12  # no column of text is made narrower
 _COLOURS: Final[Mapping[str, str]] = {
     "ONLINE": "green",
     "OFFLINE": "red",
@@ -65,11 +69,37 @@ def node(number: int) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out rows of cells below their headers."""
-    from tabulate import tabulate  # noqa: PLC0415 - `--version` and `--help` need not wait for it
+    """Lay out rows of cells below their headers; on a terminal, text that is too long for it goes on below."""
+    import tabulate  # noqa: PLC0415 - `--version` and `--help` need not wait for it
 
-    laid = tabulate(list(rows), [header.upper() for header in headers], tablefmt="plain", disable_numparse=True)
+    tabulate.MIN_PADDING = 0  # columns are apart as it is, and terminals are narrow
+    lines = [[header.upper() for header in headers], *rows]
+    widths = _fit([[click.unstyle(cell) for cell in column] for column in zip(*lines, strict=True)])
+    laid = tabulate.tabulate(
+        lines[1:], lines[0], tablefmt="plain", disable_numparse=True, maxcolwidths=widths if lines[1:] else None
+    )
     return "\n".join(line.rstrip() for line in laid.splitlines())
+
+
+def _fit(columns: Sequence[Sequence[str]]) -> list[int] | None:
+    """Return how wide columns may be, so that they fit: the widest that can be wrapped gives way. None: any width."""
+    room = ROOM.get()
+    widths = [max(map(len, cells)) for cells in columns]
+    if room is None:
+        return None
+    least = [min(width, max(_NARROW, _longest_word(cells))) for width, cells in zip(widths, columns, strict=True)]
+    excess = sum(widths) + _GAP * (len(widths) - 1) - room
+    while excess > 0:
+        widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
+        if widths[widest] == least[widest]:  # an id is never broken: people copy it
+            break
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    return max(len(word) for cell in cells for word in cell.split() or [""])
 
 
 def sheet(pairs: Iterable[tuple[str, str]]) -> str:

@@ -17,7 +17,7 @@ def components(result: Record, now_ms: int) -> str:
             f"{text(component['bus'])}:{node(component['node'])}",
             state(component["presence"]) + (" (flapping)" if component.get("flapping") else ""),
             text(component["reason"]),
-            text(component["since"], now_ms),
+            age(component["since"], now_ms),
             age(component["last_seen"], now_ms),
             age(component["expected_return"], now_ms),
         ]

@@ -1,11 +1,14 @@
 """Pairing requests and commands: in lists, one by one, and how far a routed one has come."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from gateway.cli.render.ages import about, time_of
+from gateway.cli.render.ages import about, exact, time_of
 from gateway.cli.render.cells import NOTHING, Record, age, more, sheet, state, table, text
 from gateway.cli.words import ENDED
+
+_MEANING: Final[Mapping[str, str]] = {"ABANDONED": ": nobody can know whether it was done"}
 
 # --- in a few words ---------------------------------------------------------------------------------------------------
 
@@ -40,8 +43,12 @@ def reason(request: Record) -> str:
     """Say why an operation stands where it stands: its last error, or why it was cancelled, or what came out."""
     error = request.get("last_error")
     if error:
-        return f"{text(error['code'])}: {text(error['message'])}"
+        return _error(error)
     return text(request.get("cancellation_reason") or request.get("result"))
+
+
+def _error(error: Record) -> str:
+    return f"{text(error['code'])}: {text(error['message'])}"
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -62,12 +69,11 @@ def requests(result: Record, now_ms: int, *, nothing: str = "Nothing is waiting.
             whom(request) + _ended_of(request, left),
             text(request["priority"]),
             state(request["status"]),
-            text(request["creator"]),
             age(request["expires_at"], now_ms),
         ]
         for n, request in enumerate(listed, 1)
     ]
-    headers = ("#", "request", "what", "for", "priority", "status", "creator", "expires")
+    headers = ("#", "request", "what", "for", "priority", "status", "expires")
     return (table(headers, rows) if rows else nothing) + _sizes(result) + more(result)
 
 
@@ -124,7 +130,7 @@ def history(result: Record, now_ms: int) -> str:
             whom(request),
             ending(request),
             text(request["creator"]),
-            text(request["created_at"], now_ms),
+            text(request["created_at"]),
             age(request.get("finished_at"), now_ms),
         ]
         for request in result["requests"]
@@ -142,15 +148,17 @@ def request_status(result: Record, now_ms: int) -> str:
     children: Sequence[Record] = result.get("children") or []
     first = [("request_id", text(request.pop("request_id"))), ("what", what(request))]
     status = request.pop("status")
-    first.append(("status", state(status)))
+    first.append(("status", state(status) + _MEANING.get(status, "")))
     if children:
         first.append(("progress", progress(children)))
     first.append(("queue_position", text(result.get("queue_position"))))
     first.append(("estimated", _estimate(result.get("estimated_processing"), now_ms)))
     hidden = {"kind", "command_type", "arguments", "initiator_component", "request_type"}
+    if request.get("last_error"):
+        request["last_error"] = _error(request["last_error"])
     if f"{status.lower()}_at" in request:  # finished_at says the same again
         hidden.add("finished_at")
-    if children and request.get("result"):
+    if request.get("result"):
         request["result"] = {name: value for name, value in request["result"].items() if name != "children"}
     rest = [(name, text(value, now_ms)) for name, value in request.items() if name not in hidden and value != {}]
     return sheet(first + rest) + (f"\n\n{_children(children)}" if children else "")
@@ -178,12 +186,17 @@ def progress(children: Sequence[Record]) -> str:
     return f"{ended} of {len(children)} ended ({counts})"
 
 
-def child_ended(child: Record, children: Sequence[Record]) -> str:
-    """Say that a child has ended, and how many have."""
-    ended = sum(each["status"] in ENDED for each in children)
+def child_ended(child: Record, nth: int, count: int) -> str:
+    """Say that a child has ended, the nth of so many."""
     why = reason(child)
     told = "" if why == NOTHING else f": {why}"
-    return f"{_target(child)} {state(child['status'])}{told} ({ended} of {len(children)})"
+    return f"{_target(child)} {state(child['status'])}{told} ({nth} of {count})"
+
+
+def tried(request: Record, now_ms: int) -> str:
+    """Say what an attempt came to, and when the next may begin."""
+    again = age(request.get("not_before"), now_ms)
+    return f"{reason(request)} Tried again" + (f" {again}." if again != NOTHING else " later.")
 
 
 def queued(result: Record, now_ms: int) -> str:
@@ -202,7 +215,7 @@ def drained(result: Record, _: int) -> str:
         return f"Accepted: drain {text(result.get('drain_id'))}."
     return (
         f"{text(result['component_id'])}: {result['requests_processed']} processed, {result['successful']} successful, "
-        f"{result['failed']} failed, in {result['processing_time_ms'] / 1000:.1f} s"
+        f"{result['failed']} failed, in {exact(result['processing_time_ms'])}"
     )
 
 
@@ -214,9 +227,9 @@ def plan(result: Record, _: int) -> str:
             text(each["component_id"]),
             state(each["presence"]),
             text(each["capable"]),
-            f"{each['score']:.1f}",
+            exact(each["score"]),
             text(each["reason"]),
         ]
         for each in sorted(result["plan"], key=lambda each: (each.get("rank") is None, each.get("rank") or 0))
     ]
-    return table(("rank", "component", "presence", "capable", "score", "why"), rows) if rows else "Nobody matches."
+    return table(("rank", "component", "presence", "capable", "takes", "why"), rows) if rows else "Nobody matches."

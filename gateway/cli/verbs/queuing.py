@@ -133,8 +133,9 @@ def _whom(targets: list[str], said: dict[str, Any]) -> dict[str, Any]:
     if "kind" in selector:
         selector["kind"] = selector["kind"].upper()
     if bool(targets) == bool(selector):
+        both = " Not both." if targets else ""
         raise click.UsageError(
-            "Name the targets, or say which match: --kind, --parent, --bus, --capability, --selector."
+            f"Name the targets, or say which match: --kind, --parent, --bus, --capability, --selector.{both}"
         )
     if selector:
         return {"selector": selector}
@@ -168,7 +169,7 @@ async def _queue(desk: "Desk", request: str, fields: dict[str, Any], *, wait: bo
     request_id = result["request"]["request_id"]
     desk.note(render.queued(result, desk.now_ms))
     async with desk.progress(f"waiting for {request_id}"):
-        result = await desk.ended(request_id, _Children(desk).seen)
+        result = await desk.ended(request_id, _Progress(desk).seen)
     desk.print(result, render.request_status)
     ended = result["request"]
     if ended["status"] != "COMPLETED":
@@ -176,20 +177,25 @@ async def _queue(desk: "Desk", request: str, fields: dict[str, Any], *, wait: bo
         raise Failure(f"{request_id} is {ended['status']}." + (f" {why}" if why != render.NOTHING else ""), REFUSED)
 
 
-class _Children:
-    """Tells of each child that has ended, once."""
+class _Progress:
+    """Tells of each attempt that was not the last, and of each child that has ended, once."""
 
     def __init__(self, desk: "Desk") -> None:
         self._desk = desk
         self._told: set[str] = set()
+        self._retries = 0
 
     def seen(self, result: "Result") -> None:
-        """Tell of those that have ended since the last look."""
+        """Tell what has happened since the last look."""
+        request = result["request"]
+        if request["status"] not in ENDED and request["retry_count"] > self._retries and request.get("last_error"):
+            self._retries = request["retry_count"]
+            self._desk.note(render.tried(request, self._desk.now_ms))
         children = result.get("children") or []
         for child in children:
             if child["status"] in ENDED and child["request_id"] not in self._told:
                 self._told.add(child["request_id"])
-                self._desk.note(render.child_ended(child, children))
+                self._desk.note(render.child_ended(child, len(self._told), len(children)))
 
 
 VERBS: Final = (pair, command, route)
