@@ -1,5 +1,7 @@
 """What waits, in which order, and when its turn will come."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +30,17 @@ async def test_the_queue_is_listed_in_the_order_of_processing_page_by_page(desk:
     assert len(urgent["requests"]) == 2
     assert await desk.code(VIEWER, "get_queued_requests", cursor="nonsense") == "INVALID_ARGUMENT"
     assert await desk.code(VIEWER, "get_queued_requests", component_id="nobody") == "COMPONENT_NOT_FOUND"
+
+
+async def test_a_list_of_what_has_ended_keeps_nobody_waiting_who_looks_at_the_queue(desk: ApiScene) -> None:
+    go_on = threading.Event()
+    studying = asyncio.create_task(desk.store.study(lambda _: go_on.wait(30)))
+    listing = asyncio.create_task(desk.ok(VIEWER, "get_queued_requests", status_filter="COMPLETED"))
+    await desk.ok(VIEWER, "get_queued_requests")
+    assert not listing.done()
+    go_on.set()
+    assert await studying
+    assert await listing == {"requests": []}
 
 
 async def test_one_request_is_looked_at_with_its_place(desk: ApiScene) -> None:
