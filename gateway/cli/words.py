@@ -94,7 +94,7 @@ def moment(text: str) -> Moment:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return Moment(int(at.timestamp() * 1000))
     except (ValueError, OverflowError) as why:
-        raise click.BadParameter(f"{text!r} is no time; write 2026-11-21T20:30Z, or 2h for so long from now.") from why
+        raise click.BadParameter(f"{text!r} is no time; write 2026-11-21T20:30Z, or how far away: 2h.") from why
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

@@ -153,6 +153,15 @@ def test_a_table_fits_the_terminal_by_wrapping_text_and_never_an_id() -> None:
     assert narrow.splitlines()[1] == "  ".join([rows[0][0]] * 2)
 
 
+def test_a_time_is_wrapped_after_the_text_beside_it() -> None:
+    before = cells.ROOM.set(40)
+    try:
+        lines = render.table(("what", "at"), [["read what stands there", "2026-11-21 20:30:00Z"]]).splitlines()
+    finally:
+        cells.ROOM.reset(before)
+    assert lines[1:] == ["read what stands  2026-11-21 20:30:00Z", "there"]
+
+
 def test_ids_that_look_like_numbers_stay_as_they_are() -> None:
     assert "1e5" in render.table(("id",), [["1e5"]])
 

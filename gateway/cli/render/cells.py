@@ -1,5 +1,6 @@
 """How single values are spelled for a terminal, and how cells are laid out."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
@@ -14,6 +15,7 @@ NOTHING: Final = "–"
 ROOM: Final[ContextVar[int | None]] = ContextVar("ROOM", default=None)  # columns of the terminal; None: no terminal
 _GAP: Final = 2  # between two columns
 _NARROW: Final = 12  # no column of text is made narrower
+_SPELLED_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _COLOURS: Final[Mapping[str, str]] = {
     "ONLINE": "green",
     "OFFLINE": "red",
@@ -82,15 +84,16 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _fit(columns: Sequence[Sequence[str]]) -> list[int] | None:
-    """Return how wide columns may be, so that they fit: the widest that can be wrapped gives way. None: any width."""
+    """Return how wide columns may be, so that they fit: the widest text gives way, then times. None: any width."""
     room = ROOM.get()
     widths = [max(map(len, cells)) for cells in columns]
     if room is None:
         return None
     least = [min(width, max(_NARROW, _longest_word(cells))) for width, cells in zip(widths, columns, strict=True)]
+    timed = [any(map(_SPELLED_TIME.fullmatch, cells)) for cells in columns]
     excess = sum(widths) + _GAP * (len(widths) - 1) - room
     while excess > 0:
-        widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
+        widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], not timed[n], widths[n]))
         if widths[widest] == least[widest]:  # an id is never broken: people copy it
             break
         widths[widest] -= 1

@@ -121,7 +121,7 @@ def dead_letters(result: Record, now_ms: int) -> str:
     return (table(headers, rows) if rows else "No dead letters.") + more(result)
 
 
-def history(result: Record, now_ms: int) -> str:
+def history(result: Record, _: int) -> str:
     """Show get_history: operations, the newest first."""
     rows = [
         [
@@ -131,11 +131,10 @@ def history(result: Record, now_ms: int) -> str:
             ending(request),
             text(request["creator"]),
             text(request["created_at"]),
-            age(request.get("finished_at"), now_ms),
         ]
         for request in result["requests"]
     ]
-    headers = ("request", "what", "for", "status", "creator", "created", "ended")
+    headers = ("request", "what", "for", "status", "creator", "created")
     return (table(headers, rows) if rows else "None.") + more(result)
 
 
