@@ -80,7 +80,9 @@ def content(asked: Asked, model: ask.Queuing) -> bytes | None:
     """Return SHA-256 of what is asked, by which a repeat is known; None: it has no idempotency key."""
     if model.idempotency_key is None:
         return None
-    spelt = json.dumps([asked.request, model.model_dump(exclude={"idempotency_key"})], sort_keys=True)
+    # What is as by default is left out: a later version may know more fields, and the key outlives an update.
+    asked_for = model.model_dump(exclude={"idempotency_key"}, exclude_defaults=True)
+    spelt = json.dumps([asked.request, asked_for], sort_keys=True)
     return hashlib.sha256(spelt.encode()).digest()
 
 

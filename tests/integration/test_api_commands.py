@@ -1,5 +1,7 @@
 """The request for a command of one component: its type, its class, what it waits for, what it replaces."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,13 @@ async def test_a_repeat_is_known_by_what_was_asked_and_not_by_what_the_gateway_m
     assert again == first
     with_policy = {**READ, "conflict_policy": "SUPERSEDE"}  # which no record tells
     assert await desk.code(ANNA, "queue_command", **with_policy, idempotency_key="k1") == "IDEMPOTENCY_CONFLICT"
+
+
+async def test_a_repeat_is_known_across_an_update_that_adds_fields_to_the_request(desk: ApiScene) -> None:
+    stored = await desk.kept(await desk.ok(ANNA, "queue_command", **READ, priority="NORMAL", idempotency_key="k1"))
+    asked = hashlib.sha256(json.dumps(["queue_command", READ], sort_keys=True).encode()).digest()
+    found = await desk.store.read(lambda reader: reader.repeated(ANNA.name, "k1", asked))
+    assert found == stored
 
 
 async def test_a_repeat_is_answered_whatever_is_in_the_way_by_now(desk: ApiScene) -> None:

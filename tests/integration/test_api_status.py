@@ -36,6 +36,7 @@ async def test_a_list_of_what_has_ended_keeps_nobody_waiting_who_looks_at_the_qu
     go_on = threading.Event()
     studying = asyncio.create_task(desk.store.study(lambda _: go_on.wait(30)))
     listing = asyncio.create_task(desk.ok(VIEWER, "get_queued_requests", status_filter="COMPLETED"))
+    await asyncio.sleep(0)  # it has asked
     await desk.ok(VIEWER, "get_queued_requests")
     assert not listing.done()
     go_on.set()
