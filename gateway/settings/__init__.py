@@ -160,7 +160,7 @@ class Parameters(Section):
 class QueueSection(Parameters):
     """The queue: its mode, the safety commands it takes, its bound on disk, and the first values of every parameter."""
 
-    mode: Mode = Mode.PRIORITY
+    mode: Annotated[Mode, Field(strict=False)] = Mode.PRIORITY  # a file holds texts, which the strict would refuse
     safety_commands: list[str] = []
     max_database_bytes: Annotated[int, Field(ge=1_048_576)] = 1 << 30
 

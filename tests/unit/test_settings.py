@@ -8,6 +8,7 @@ import pytest
 
 from gateway.component import ComponentKind, DrainMode
 from gateway.errors import ConfigError
+from gateway.operation import Mode
 from gateway.settings import Settings, examine, load
 
 WHOLE = """
@@ -269,3 +270,13 @@ def test_a_key_file_that_cannot_be_used_is_a_problem(tmp_path: Path, content: by
     settings = loaded(tmp_path, changed("settle_ms = 0", 'key_file = "m3.key"'))
     with pytest.raises(ConfigError, match=problem):
         settings.components()
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_every_mode_of_the_queue_can_be_written(tmp_path: Path, mode: Mode) -> None:
+    assert loaded(tmp_path, f'{WHOLE}\n[queue]\nmode = "{mode}"').queue.mode is mode
+    assert loaded(tmp_path, QUEUE__MODE=mode).queue.mode is mode
+
+
+def test_a_mode_that_is_none_is_told_with_those_there_are(tmp_path: Path) -> None:
+    assert "QUEUE__MODE: must be one of 'PRIORITY', 'FIFO' or 'BATCH'" in problems(tmp_path, QUEUE__MODE="RANDOM")
