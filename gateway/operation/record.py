@@ -93,8 +93,9 @@ class Operation:
     @property
     def carrier(self) -> str:
         """The component that is spoken to: the proxy of a PROXY request, else the target; "" for a parent: nobody."""
-        by_proxy = self.request_type is RequestType.PROXY
-        return (self.proxy_component if by_proxy else None) or self.target_component
+        if self.proxy_component is None or self.request_type is not RequestType.PROXY:
+            return self.target_component
+        return self.proxy_component
 
     @property
     def emergency(self) -> bool:
@@ -144,9 +145,9 @@ class Operation:
             for name, value in zip(_OPTIONAL, values, strict=True):
                 if value is not None:
                     told[name] = str(value) if isinstance(value, StrEnum) else value
-        for name, at in zip(_OPTIONAL_TIMES, _TIMES_VALUES(self), strict=True):
-            if at:
-                told[name] = rfc3339(at)
+        times = _TIMES_VALUES(self)
+        if any(times):
+            told |= {name: rfc3339(at) for name, at in zip(_OPTIONAL_TIMES, times, strict=True) if at}
         for status, at in self.reached.items():
             told[f"{status.lower()}_at"] = rfc3339(at)
         return told

@@ -1,6 +1,6 @@
 """Between rows and records: how an operation, an event and a component lie in the database."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -23,11 +23,8 @@ _REQUEST_TYPES: Final[Mapping[str | None, RequestType | None]] = {
     None: None,
     **{str(each): each for each in RequestType},
 }
-_DETAILS: Final[Mapping[str, Any]] = {  # kept as one JSON map; what is as said here is left out
-    "delivery": Delivery.AT_LEAST_ONCE,
+_DETAILS: Final[Mapping[str, Any]] = {  # with those of `_details`, one JSON map; what is as said here is left out
     "proxy_component": None,
-    "command_type": None,
-    "arguments": {},
     "timeout_s": None,
     "strategy": None,
     "targets": (),
@@ -37,7 +34,6 @@ _DETAILS: Final[Mapping[str, Any]] = {  # kept as one JSON map; what is as said 
     "pass_through": False,
     "arms": False,
     "bound_serial": None,
-    "metadata": {},
     "source": None,
     "source_ref": None,
     "title": None,
@@ -77,7 +73,7 @@ def encode(value: Any) -> str:
 
 
 def operation_row(operation: Operation) -> Row:
-    """Return the values of `insert_operation`."""
+    """Return the values of `insert_operation`: plain ones, as the database takes no others without asking around."""
     key = operation.idempotency_key
     request_type = operation.request_type
     return (
@@ -85,7 +81,7 @@ def operation_row(operation: Operation) -> Row:
         str(operation.kind),
         operation.target_component,
         operation.carrier,
-        request_type is RequestType.PROXY,
+        int(request_type is RequestType.PROXY),
         int(operation.priority),
         operation.created_at,
         operation.expires_at,
@@ -94,7 +90,7 @@ def operation_row(operation: Operation) -> Row:
         None if request_type is None else str(request_type),
         key,
         None if key is None else operation.content_digest(),
-        _told(_DETAILS, _DETAIL_VALUES(operation), _NO_DETAILS),
+        _details(operation),
         operation.urgency,
         int(operation.reach),
         operation.blocked,
@@ -107,24 +103,42 @@ def moved_row(operation: Operation) -> Row:
     """Return the values of `move_operation`."""
     return (
         str(operation.status),
-        operation.resumes,
+        int(operation.resumes),
         operation.not_before,
         operation.waits_for,
         operation.sequence,
         operation.partner_sequence,
         operation.started_at,
         operation.finished_at,
-        _told(_OUTCOME, _OUTCOME_VALUES(operation), _NO_OUTCOME),
+        _outcome(operation),
         operation.request_id,
     )
 
 
-def _told(names: Iterable[str], values: Row, defaults: Row) -> str:
-    """Return the values that say something, by their names, as JSON."""
-    if values == defaults:
-        return _NOTHING
-    told = zip(names, values, defaults, strict=True)
-    return encode({name: value for name, value, default in told if value != default})
+def _details(operation: Operation) -> str:
+    """Return what the caller said, as JSON. Most say no more than what is named here, so that is looked at first."""
+    told: dict[str, Any] = {}
+    if operation.command_type is not None:
+        told["command_type"] = operation.command_type
+    if operation.arguments:
+        told["arguments"] = operation.arguments
+    if operation.metadata:
+        told["metadata"] = operation.metadata
+    if operation.delivery is not Delivery.AT_LEAST_ONCE:
+        told["delivery"] = operation.delivery
+    values = _DETAIL_VALUES(operation)
+    if values != _NO_DETAILS:
+        told |= _differing(_DETAILS, values)
+    return encode(told) if told else _NOTHING
+
+
+def _outcome(operation: Operation) -> str:
+    values = _OUTCOME_VALUES(operation)
+    return _NOTHING if values == _NO_OUTCOME else encode(_differing(_OUTCOME, values))
+
+
+def _differing(defaults: Mapping[str, Any], values: Row) -> dict[str, Any]:
+    return {name: value for (name, default), value in zip(defaults.items(), values, strict=True) if value != default}
 
 
 def operation_of(row: Row) -> Operation:
@@ -133,8 +147,9 @@ def operation_of(row: Row) -> Operation:
     told = decode(details) if details != _NOTHING else {}
     if outcome != _NOTHING:
         told |= decode(outcome)
-    for name in _REVIVED.keys() & told.keys():
-        told[name] = _REVIVED[name](told[name])
+    for name, revive in _REVIVED.items():
+        if name in told:
+            told[name] = revive(told[name])
     return Operation(
         request_id=row[1],
         kind=_KINDS[row[2]],
@@ -168,7 +183,7 @@ def operation_of(row: Row) -> Operation:
 
 def event_row(event: Event) -> Row:
     """Return the values of `insert_event`."""
-    return event.seq, event.type, event.subject, event.at, event.time_trusted, encode(event.attributes)
+    return event.seq, event.type, event.subject, event.at, int(event.time_trusted), encode(event.attributes)
 
 
 def event_of(row: Row) -> Event:

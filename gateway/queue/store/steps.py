@@ -110,11 +110,14 @@ class Steps(Keeping):
         attributes = {"request": operation.payload(), "queue_position": place}
         if more:
             attributes.update(more)
-        target = operation.target_component
-        wakes = () if operation.blocked or operation.routed else (operation.carrier,)
-        self._store("request_queued", target or GATEWAY, now_ms, attributes, wakes=wakes)
         self._ageing.limit = parameters.max_requests_per_component
-        if not operation.routed and self._depths.grew_large(target, parameters.alert_queue_size):
+        if operation.routed:
+            self._store("request_queued", GATEWAY, now_ms, attributes)
+            return
+        target = operation.target_component
+        wakes = () if operation.blocked else (operation.carrier,)
+        self._store("request_queued", target, now_ms, attributes, wakes=wakes)
+        if self._depths.grew_large(target, parameters.alert_queue_size):
             alert = {"component_id": target, "alert": "LARGE", "queue_size": self._depths.of(target)}
             self._store("queue_alert", target, now_ms, alert)
 

@@ -87,7 +87,7 @@ class Transaction(Tending):
         if self._processing.carries(carrier) or (not proxy and self._processing.is_about(carrier)):
             return None
         query = _PICK_REACH if reach else _PICK
-        values = (carrier, proxy, now_ms, self._expired_by(now_ms), target, int(reach))
+        values = (carrier, int(proxy), now_ms, self._expired_by(now_ms), target, int(reach))
         # Only targets other than the carrier need a look at what is PROCESSING, too.
         read = self._session.read_operations if proxy else partial(self._session.read_queue, carrier)
         row = read(query, values).fetchone()
