@@ -172,6 +172,10 @@ class MemoryTx:
             self._act(each, Verdict(Action.REJECT), now_ms, gone)
         return len(passing)
 
+    def set_end(self, request_id: str, expires_at: int) -> None:
+        if self.kept[request_id].finished_at is None:
+            self.kept[request_id].expires_at = expires_at
+
     def expire(self, now_ms: int, limit: int) -> list[Operation]:
         over = sorted((e for e in self._with(Status.QUEUED) if e.expires_at <= now_ms), key=lambda e: e.expires_at)
         return [self._act(each, Verdict(Action.EXPIRE), now_ms) for each in over[:limit]]
@@ -200,7 +204,8 @@ class MemoryTx:
 
     def emit(self, event: Event) -> int:
         seq = len(self.events) + 1
-        self.events.append(replace(event, seq=seq))
+        trusted = event.time_trusted and self.clock.trusted()
+        self.events.append(replace(event, seq=seq, time_trusted=trusted))
         return seq
 
     # by which both go

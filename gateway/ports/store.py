@@ -302,6 +302,10 @@ class Tx(Reader, Protocol):
         """QUEUED -> FAILED for an operation that can never run, with its event."""
         ...
 
+    def set_end(self, request_id: str, expires_at: int) -> None:
+        """Let an operation that has not ended expire at another time; one that has stays as it is."""
+        ...
+
     def expire(self, now_ms: int, limit: int) -> list[Operation]:
         """QUEUED -> EXPIRED for all that are past expires_at, oldest first, at most `limit`."""
         ...

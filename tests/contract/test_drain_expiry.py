@@ -4,7 +4,7 @@ from asyncio import sleep
 
 import pytest
 
-from tests.drain_scene import DECLINED, LONG, story
+from tests.drain_scene import DECLINED, HOUR_MS, LONG, story
 
 
 @story
@@ -49,6 +49,29 @@ async def test_nothing_expires_before_the_time_is_known(stage):
         await sleep(60)
         assert await scene.status("cmd_1") == "COMPLETED"
         assert await scene.status("cmd_2") == "EXPIRED"
+
+
+@story
+async def test_what_is_queued_before_the_time_is_known_has_its_whole_time_once_it_is(stage):
+    async with stage.scene() as scene:
+        await scene.queue("cmd_before", expires_at=scene.clock.wall_ms() + HOUR_MS)
+        scene.clock.is_trusted = False
+        await scene.queue("cmd_short", expires_at=scene.clock.wall_ms() + 30_000)
+        await scene.queue("cmd_long", expires_at=scene.clock.wall_ms() + 90_000)
+        await scene.queue("cmd_done", "m2")
+        await sleep(60)
+        scene.comes_back("m2")
+        await sleep(1)
+        scene.clock.wall_offset_ms += 400 * 24 * HOUR_MS
+        scene.clock.is_trusted = True
+        await sleep(6)
+        expired = [event.attributes["request_id"] for event in scene.told("request_expired")]
+        assert expired == ["cmd_before", "cmd_short"]
+        assert await scene.status("cmd_done") == "COMPLETED"
+        await sleep(22)
+        assert await scene.status("cmd_long") == "QUEUED"
+        await sleep(2)
+        assert await scene.status("cmd_long") == "EXPIRED"
 
 
 @story

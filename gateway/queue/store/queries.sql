@@ -67,6 +67,9 @@ SELECT min(expires_at) FROM operation WHERE status = 'QUEUED' AND carrier != '';
 SELECT * FROM operation WHERE status = 'QUEUED' AND expires_at <= ? AND carrier != ''
 ORDER BY expires_at, created_at, request_id LIMIT 1;
 
+-- name: set_end
+UPDATE operation SET expires_at = ? WHERE request_id = ? AND finished_at IS NULL;
+
 -- name: passing
 SELECT request_id FROM operation
 WHERE status = 'QUEUED' AND carrier = ? AND details ->> 'pass_through'

@@ -182,6 +182,10 @@ class Transaction(Tending):
                 self.reject(request_id, _WENT_AWAY, now_ms)
         return len(found)
 
+    def set_end(self, request_id: str, expires_at: int) -> None:
+        """Let an operation that has not ended expire at another time; one that has stays as it is."""
+        self.change_now(QUERIES["set_end"], (expires_at, request_id))
+
     def expire(self, now_ms: int, limit: int) -> list[Operation]:
         """QUEUED -> EXPIRED for all that are past expires_at, oldest first, at most `limit`; on trusted time alone."""
         expired: list[Operation] = []
