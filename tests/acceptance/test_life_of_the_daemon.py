@@ -32,7 +32,7 @@ async def test_systemd_is_told_of_the_start_of_progress_and_of_the_stop(tmp_path
             assert at.daemon.stop() == 0
             hear(manager, told)
             assert ["READY=1", "STATUS=5 components on can0"] in told
-            assert told[-1] == ["STOPPING=1"]
+            assert ["STOPPING=1"] in told  # a busy stop is watched on: that may be told after it
 
 
 def hear(manager: socket.socket, told: list[list[str]]) -> list[list[str]]:
