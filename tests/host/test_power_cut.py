@@ -1,0 +1,82 @@
+"""After a power cut amid a storm of requests (`tests.host.storm`): what was acknowledged is there, and all fits."""
+
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from gateway.bus.simulator.journal import read_journal
+from tests.host.scene import DATABASE, UNIT, Devices, ask, command, configure, run, show, told_by, until
+from tests.host.storm import ACKNOWLEDGED, HERE, KEPT
+
+ENDED = {"COMPLETED", "ABANDONED", "FAILED"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started_again():
+    configure()
+    run("systemctl", "start", UNIT)  # returns with READY=1
+
+
+@pytest.fixture(scope="module")
+def acknowledged():
+    """What was acknowledged last of each operation, by its id."""
+    lines = ACKNOWLEDGED.read_text(encoding="utf-8").splitlines(keepends=True)
+    return {each["request_id"]: each for each in (json.loads(line) for line in lines if line.endswith("\n"))}
+
+
+def records() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    cursor: dict[str, str] = {}
+    while True:
+        page = ask("get_history", command_type="write_parameter", page_size=200, **cursor)
+        found.update((each["request_id"], each) for each in page["requests"])
+        if "next_cursor" not in page:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+def test_every_acknowledged_operation_is_there_as_it_was_acknowledged(acknowledged):
+    kept = records()
+    assert len(acknowledged) >= 100
+    assert acknowledged.keys() <= kept.keys()
+    waiting = [name for name, told in acknowledged.items() if told["target_component"] != HERE]
+    assert {name: kept[name]["status"] for name in waiting} == {n: acknowledged[n]["status"] for n in waiting}
+    unchanged = "arguments", "priority", "created_at", "expires_at", "creator"
+    for name, told in acknowledged.items():
+        assert [kept[name][field] for field in unchanged] == [told[field] for field in unchanged]
+
+
+def test_what_was_being_carried_out_ends_and_nothing_is_done_twice(acknowledged):
+    devices = Devices(KEPT, HERE)
+    devices.start()
+    try:
+        mine = {name for name, told in acknowledged.items() if told["target_component"] == HERE}
+
+        def ended():
+            kept = records()
+            return kept if all(kept[name]["status"] in ENDED for name in mine) else None
+
+        kept = until(ended, "the end of all of them")
+    finally:
+        devices.stop()
+    times = Counter(deed.arg1 for deed in read_journal(KEPT / f"{HERE}.jsonl") if deed.kind == "COMMAND")
+    assert set(times.values()) == {1}
+    done = {kept[name]["arguments"]["value"] for name in mine if kept[name]["status"] == "COMPLETED"}
+    assert done <= times.keys()
+    assert {kept[n]["last_error"]["code"] for n in mine if kept[n]["status"] == "ABANDONED"} <= {"OUTCOME_UNKNOWN"}
+
+
+def test_the_database_is_whole_its_events_are_without_gaps_and_the_audit_chain_holds(acknowledged):
+    with closing(sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        events = db.execute("SELECT seq, type, attributes FROM event ORDER BY seq").fetchall()
+    seqs = [seq for seq, _, _ in events]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+    queued = (json.loads(attributes) for _, kind, attributes in events if kind == "request_queued")
+    assert acknowledged.keys() <= {each["request"]["request_id"] for each in queued if "request" in each}
+    assert told_by(command("audit", "verify"))["first_broken"] is None
+    assert show("NRestarts") == "0"
