@@ -57,7 +57,7 @@ async def test_what_the_first_version_queued_is_worked_off_in_its_order(first_ve
         assert [each.request_id for each in listed] == ["req_urgent", "cmd_high", "cmd_low"]
         assert [(each.urgency, each.rank, each.blocked) for each in listed] == [(4, 0, 0), (3, 0, 0), (1, 0, 0)]
         (running,) = await told.store.write(lambda tx: tx.recover(NOW))
-        assert running.request_id == "cmd_running"
+        assert (running.request_id, running.urgency) == ("cmd_running", 2)
         urgent = await told.claimed(reach=Reach.EMERGENCY)
         assert (urgent.request_id, urgent.request_type) == ("req_urgent", RequestType.EMERGENCY)
         await told.finish(urgent)
