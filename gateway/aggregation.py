@@ -99,7 +99,7 @@ def _never_begun(children: Sequence[Operation]) -> Action:
         return Action.ORPHAN
     if any(child.status is Status.EXPIRED for child in children):
         return Action.EXPIRE
-    if all(child.status is Status.CANCELLED for child in children):
+    if children and all(child.status is Status.CANCELLED for child in children):
         return Action.CANCEL
     return Action.REJECT
 

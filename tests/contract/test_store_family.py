@@ -529,6 +529,27 @@ async def test_a_parent_that_has_lost_a_child_is_decided_by_the_others(told: Sto
     assert (ended.status, (ended.last_error or {})["code"]) == (FAILED, Code.OUTCOME_UNKNOWN)
 
 
+async def test_a_parent_that_has_lost_the_last_child_that_could_decide_it_is_decided_at_the_next_start(
+    told: StoreScene,
+) -> None:
+    alone, lost = await route(told)
+    whole, _ = await route(told)
+    for child in lost:
+        await forget(told, child)
+    await told.store.write(lambda tx: tx.recover(told.clock.wall_ms()))
+    assert await statuses(told, alone, whole) == [FAILED, Q]
+    assert ((await told.operation(alone.request_id)).last_error or {})["code"] == Code.OUTCOME_UNKNOWN
+
+
+async def test_a_parent_whose_running_child_is_lost_is_decided_at_the_next_start(told: StoreScene) -> None:
+    parent, children = await route(told)
+    await told.claimed("module-01")
+    for child in children:
+        await forget(told, child)
+    await told.store.write(lambda tx: tx.recover(told.clock.wall_ms()))
+    assert await statuses(told, parent) == [FAILED]
+
+
 async def test_children_that_have_lost_their_parent_go_on(told: StoreScene) -> None:
     parent, children = await route(told)
     await forget(told, parent)

@@ -108,6 +108,12 @@ class Families:
         self._cancel_waiting(parent, reason, now_ms, {"actor": actor})
         return parent
 
+    def take_up(self, now_ms: int) -> None:
+        """After a start: decide the parents that no child will, for those that are left have all ended."""
+        for row in self._session.read_operations(QUERIES["families_left"], ()).fetchall():
+            parent = operation_of(row)
+            self._decide(parent, self._tally(parent), now_ms)
+
     def open_barrier(self, parent_id: str) -> None:
         """Let the children start that wait for each other."""
         parent = self._changes.operation(parent_id)

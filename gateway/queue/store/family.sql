@@ -45,6 +45,13 @@ WHERE p.status = 'QUEUED' AND p.carrier = '' AND EXISTS (
 )
 ORDER BY p.id;
 
+-- name: families_left
+-- Parents that no child will ever decide: a damaged database has lost the last of them.
+SELECT * FROM operation AS p
+WHERE p.status IN ('QUEUED', 'PROCESSING') AND p.carrier = ''
+    AND NOT EXISTS (SELECT 1 FROM operation AS c WHERE c.parent_id = p.request_id AND c.finished_at IS NULL)
+ORDER BY p.id;
+
 -- name: rivals
 SELECT * FROM operation
 WHERE status IN ('QUEUED', 'PROCESSING') AND conflict_key IS NOT NULL AND target_component = ? AND conflict_key = ?

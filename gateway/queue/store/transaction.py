@@ -209,7 +209,9 @@ class Transaction(Tending):
         """After a start: apply `after_restart` to whatever is PROCESSING, and forget every waits_for."""
         self._session.execute(QUERIES["forget_waits"], ())
         found = [operation_of(row) for row in self._execute(QUERIES["processing"], ()).fetchall()]
-        return [self._finish(operation, after_restart(operation), None, now_ms) for operation in found]
+        recovered = [self._finish(operation, after_restart(operation), None, now_ms) for operation in found]
+        self._ties.families.take_up(now_ms)
+        return recovered
 
     def returned(self, component_id: str) -> list[str]:
         """A component is back: operations that waited for it are due again. Returns their carriers."""
