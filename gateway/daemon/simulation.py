@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.bus.link import Link
-from gateway.bus.simulator.journal import Journal
-from gateway.bus.simulator.runner import Simulator
-from gateway.bus.simulator.scenario import load_scenario
 from gateway.daemon.parts import Gateway
 from gateway.errors import ConfigError
 
@@ -19,6 +16,11 @@ def simulation(gateway: Gateway, file: Path | None, opened: AsyncExitStack) -> l
     """Return what simulates the devices of the virtual buses, each on an end of its bus of its own."""
     if file is None:
         return []
+    # On a vehicle nothing is simulated, and memory is dear.
+    from gateway.bus.simulator.journal import Journal  # noqa: PLC0415 - see above
+    from gateway.bus.simulator.runner import Simulator  # noqa: PLC0415
+    from gateway.bus.simulator.scenario import load_scenario  # noqa: PLC0415
+
     scenario = load_scenario(file, gateway.settings)
     sections = [section for section in gateway.settings.bus if section.interface == SIMULATED]
     if not sections:

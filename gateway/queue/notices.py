@@ -12,7 +12,7 @@ from typing import Final
 from gateway.clock import Clock, rfc3339
 from gateway.errors import Refusal
 from gateway.event import Event
-from gateway.operation import Operation, Status
+from gateway.operation import Status
 from gateway.ports import Reader, Store, Tx
 from gateway.queue.drain.patience import Alarm, write
 from gateway.settings import Parameters
@@ -27,7 +27,7 @@ ENDS: Final = frozenset(
 )
 MOVES: Final = ENDS | {"request_started", "request_retried", "queue_reordered"}  # after which others may have moved up
 
-Fronts = Mapping[str, Sequence[Operation]]
+Fronts = Mapping[str, Sequence[str]]  # request_ids by carrier
 
 
 class Places:
@@ -45,15 +45,15 @@ class Places:
         """Forget an operation."""
         self._reached.pop(request_id, None)
 
-    def look(self, fronts: Fronts) -> list[tuple[Operation, int]]:
+    def look(self, fronts: Fronts) -> list[tuple[str, int]]:
         """Return who stands at one of the places for the first time, and where."""
         news = []
         for front in fronts.values():
-            for place, operation in enumerate(front, 1):
-                if place < self._reached.get(operation.request_id, FRONT + 1):
-                    self._note(operation.request_id, place)
+            for place, request_id in enumerate(front, 1):
+                if place < self._reached.get(request_id, FRONT + 1):
+                    self._note(request_id, place)
                     if place in PLACES:
-                        news.append((operation, place))
+                        news.append((request_id, place))
         return news
 
     def _note(self, request_id: str, place: int) -> None:
@@ -149,12 +149,12 @@ class Notices:
             with suppress(Refusal):  # no room: by the time there is some, it will be no news
                 await self._store.write(partial(self._emit_places, news=news))
 
-    def _emit_places(self, tx: Tx, news: Sequence[tuple[Operation, int]]) -> None:
-        for operation, place in news:
-            now = tx.operation(operation.request_id)
-            if now is not None and now.status is Status.QUEUED:
+    def _emit_places(self, tx: Tx, news: Sequence[tuple[str, int]]) -> None:
+        for request_id, place in news:
+            operation = tx.operation(request_id)
+            if operation is not None and operation.status is Status.QUEUED:
                 component_id = operation.target_component
-                attributes = {"request_id": operation.request_id, "component_id": component_id, "position": place}
+                attributes = {"request_id": request_id, "component_id": component_id, "position": place}
                 tx.emit(self._event("position_notice", component_id, attributes))
 
     async def _tell_stale(self) -> None:
@@ -182,7 +182,7 @@ class Notices:
 
 
 def _fronts(reader: Reader, carriers: Sequence[str]) -> Fronts:
-    return {carrier: reader.front(carrier, FRONT) for carrier in carriers}
+    return {carrier: [each.request_id for each in reader.front(carrier, FRONT)] for carrier in carriers}
 
 
 def _all_fronts(reader: Reader) -> Fronts:

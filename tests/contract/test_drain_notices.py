@@ -142,7 +142,7 @@ async def test_an_operation_that_began_before_its_notice_was_written_is_not_told
         at_front = await scene.store.read(lambda reader: reader.front("m1", 3))
         await scene.store.write(lambda tx: tx.cancel("cmd_0", "not needed", "tech-anna", scene.clock.wall_ms()))
         told = Notices(scene.store, lambda: scene.parameters, scene.clock)
-        await scene.store.write(lambda tx: told._emit_places(tx, [(each, 1) for each in at_front]))
+        await scene.store.write(lambda tx: told._emit_places(tx, [(each.request_id, 1) for each in at_front]))
         await sleep(0.1)
         assert [request_id for request_id, _ in places(scene)] == ["cmd_1"]
 

@@ -1,17 +1,12 @@
 """Who has moved up to the front, and whose queue has gone stale: the rules alone."""
 
-from gateway.operation import Kind, Operation
 from gateway.queue.notices import REMEMBERED, Places, Staleness
 
 HOUR = 3_600_000
 
 
-def front(*request_ids: str) -> dict[str, list[Operation]]:
-    return {"m1": [Operation(each, Kind.COMMAND, "m1", "tech-anna", 0, HOUR) for each in request_ids]}
-
-
 def told(places: Places, *request_ids: str) -> list[tuple[str, int]]:
-    return [(operation.request_id, place) for operation, place in places.look(front(*request_ids))]
+    return places.look({"m1": request_ids})
 
 
 def test_whoever_comes_from_further_back_is_told_at_place_three_and_at_place_one() -> None:

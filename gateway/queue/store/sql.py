@@ -15,7 +15,7 @@ MIGRATIONS: Final = tuple(file.read_text(encoding="utf-8") for file in sorted((F
 # The log is folded into the file at about this size, and cut back to it. The larger, the fewer syncs, and the fewer
 # times a page that changes again and again is written to flash; the smaller, the faster a start after a power cut.
 WAL_BYTES: Final = 16 * 1024 * 1024
-CACHE_KIB: Final = 8 * 1024  # holds the pages that 10,000 waiting operations touch again
+CACHE_KIB: Final = 2 * 1024  # more makes nothing faster: the system keeps the pages of the file, too
 READING_CACHE_KIB: Final = 512  # a reader seldom asks the same thing twice
 BUSY_MS: Final = 5_000  # somebody else's shell may hold the lock for a moment
 
