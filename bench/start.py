@@ -1,6 +1,7 @@
 """How long a start takes with 10,000 operations queued, and the memory it then holds. Run: python -m bench.start.
 
-From exec to READY=1, as the service manager would hear it, less the time the interpreter takes for the same imports.
+From exec to READY=1, as the service manager would hear it. The interpreter takes a part of that for the same imports;
+the limit is for the rest.
 """
 
 import asyncio
@@ -13,14 +14,14 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench.steady import NODES, config, resident_mib, row
+from bench._table import row
+from bench.steady import NODES, config, resident_mib
 from gateway.clock import SystemClock
 from gateway.ids import RequestIds
 from gateway.operation import Kind, Operation
 from gateway.ports import Tx
 from gateway.queue.store import SqliteStore
 from gateway.settings import Parameters
-from tests.acceptance.scene import CanServer
 from tests.integration.broker import Mosquitto
 
 QUEUED: Final = 10_000
@@ -28,6 +29,7 @@ STARTS: Final = 3
 LIMIT_S: Final = 1.0
 LIMIT_MIB: Final = 60.0
 SETTLED_S: Final = 10.0  # until the outbox has gone up, too
+BUS: Final = 'interface = "virtual"\nchannel = "quiet"'  # as light as SocketCAN, and to be had everywhere
 IMPORTS: Final = "import gateway.cli, gateway.daemon"
 
 clock = SystemClock()
@@ -82,27 +84,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         asyncio.run(fill(folder))
-        broker, bus = Mosquitto(folder / "broker").start(), CanServer(folder / "can.log")
-        (folder / "gateway.toml").write_text(config(folder, bus.port, broker.url))
+        broker = Mosquitto(folder / "broker").start()
+        (folder / "gateway.toml").write_text(config(folder, BUS, broker.url))
         try:
             taken, resident = [], 0.0
             imports = min(imports_s() for _ in range(STARTS))
             for _ in range(STARTS):
                 ready_s, daemon = start(folder)
                 try:
-                    taken.append(ready_s - imports)
+                    taken.append(ready_s)
                     time.sleep(SETTLED_S)
                     resident = max(resident, resident_mib(daemon.pid))
                 finally:
                     daemon.terminate()
                     daemon.wait(15)
         finally:
-            bus.stop()
             broker.stop()
-    limit = f"limit {LIMIT_S:g} s after the imports"
-    row(f"start with {QUEUED:,} queued, best of {STARTS}", f"{min(taken):.2f} s", limit, met=min(taken) <= LIMIT_S)
+    told = f"limit {LIMIT_S:g} s and the imports, {imports:.2f} s"
+    met = min(taken) <= LIMIT_S + imports
+    row(f"start with {QUEUED:,} queued, best of {STARTS}", f"{min(taken):.2f} s", told, met=met)
     limit = f"limit {LIMIT_MIB:g} MiB"
-    row(f"memory, {NODES} components, {QUEUED:,} queued", f"{resident:.0f} MiB", limit, met=resident <= LIMIT_MIB)
+    row(f"memory, {NODES} components, {QUEUED:,} queued", f"{resident:.1f} MiB", limit, met=resident <= LIMIT_MIB)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from typing import Any, Final
 import persistqueue
 from huey.storage import SqliteStorage
 from litequeue import LiteQueue
-from tabulate import tabulate
 
+from bench._table import row
 from gateway.clock import SystemClock
 from gateway.operation import Action, Ending, Kind, Operation, Outcome, Verdict
 from gateway.ports import AuditEntry, Tx
@@ -136,7 +136,7 @@ async def our_rates(folder: Path, seconds: float) -> dict[str, float]:
 # --- the others -----------------------------------------------------------------------------------------------------
 
 TAKES: Final = "finish and claim"  # a peer: take and acknowledge
-FORGETS: Final = f"{TAKES} beside a hand-out that nobody acknowledges"
+FORGETS: Final = f"{TAKES} beside a mere hand-out"
 JUDGED_BY: Final = {"enqueue": ("enqueue",), TAKES: (TAKES, FORGETS)}  # our figure: those of the others
 
 Peer = tuple[Callable[[str], Any], Callable[[], Any], str]  # put; take, and acknowledge where it can; which that is
@@ -282,22 +282,19 @@ def in_child(argument: str, *tracer: str) -> tuple[dict[str, Any], str]:
     return figures, ran.stderr
 
 
-def compare(measured: dict[str, Any], times: float, label: str) -> list[list[Any]]:
-    rows = []
+def compare(measured: dict[str, Any], times: float, label: str) -> None:
     for figure, ours in measured["ours"].items():
         what, _, by = figure.partition(",")
         for theirs in JUDGED_BY[what]:
             name, peer = max(measured["peers"][theirs].items(), key=lambda item: item[1])
             one = " 1 " in by  # nothing to share a commit with: shown, not judged
-            verdict = "" if one else "ok" if ours >= times * peer else f"MISSED (× {times:g})"
-            told = f"{theirs},{by}{label}"
-            rows.append([told, f"{ours:,.0f}/s", f"{name} {peer:,.0f}/s", f"× {ours / peer:.1f}", verdict])
-    return rows
+            beside = f"{name} {peer:,.0f}/s, × {ours / peer:.1f}"
+            met = None if one else ours >= times * peer
+            row(f"{theirs},{by}{label}", f"{ours:,.0f}/s", beside if one else f"{beside} of {times:g}", met=met)
 
 
-def limited(figure: str, ours: float, unit: str, limit: float) -> list[Any]:
-    verdict = "ok" if ours <= limit else "MISSED"
-    return [figure, f"{ours:,.3g} {unit}", f"limit {limit:,.3g} {unit}", f"× {ours / limit:.2f}", verdict]
+def limited(figure: str, ours: float, unit: str, limit: float) -> None:
+    row(figure, f"{ours:,.3g} {unit}".rstrip(), f"limit {limit:,.3g} {unit}".rstrip(), met=ours <= limit)
 
 
 def main() -> None:
@@ -308,26 +305,25 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(rates(SECONDS) if arguments.child == "rates" else drain_figures(2_000)))
         return
-    rows = compare(rates(SECONDS), 2, "")
+    compare(rates(SECONDS), 2, "")
     if shutil.which("strace"):
         delay = f"inject=fdatasync,fsync:delay_exit={DELAY_US}"
         delayed, _ = in_child("rates", *STRACE, "-o", "/dev/null", "-e", delay)
-        rows += compare(delayed, 20, ", syncs + 5 ms")
+        compare(delayed, 20, ", syncs + 5 ms")
         drain, counted = in_child("drain", *STRACE, "-c")
         syncs = sum(
             int(line.split()[3]) for line in counted.splitlines() if line.split()[-1:] in (["fsync"], ["fdatasync"])
         )
-        rows.append(limited("syncs per operation, queued and drained", syncs / 2_000, "", 0.3))
+        limited("syncs per operation, queued and drained", syncs / 2_000, "", 0.3)
     else:
         drain, _ = in_child("drain")
         print("strace is not installed: nothing is said about slow syncs and their number")
-    rows.append(["written per operation, queued and drained", f"{drain['bytes']:,.0f} bytes", "", "", ""])
+    row("written per operation, queued and drained", f"{drain['bytes']:,.0f} bytes", "")
     with folder() as place:
         took = claims_us(place, (100, 10_000, *([] if arguments.quick else [1_000_000])))
     few = took.pop(100)
     for queued, us in took.items():
-        rows.append(limited(f"claim and commit among {queued:,} (among 100: {few:.0f} µs)", us, "µs", 1.5 * few))
-    print(tabulate(rows, headers=["figure", "ours", "best peer or limit", "ratio", "budget"]))
+        limited(f"claim and commit among {queued:,} (among 100: {few:.0f} µs)", us, "µs", 1.5 * few)
 
 
 if __name__ == "__main__":
