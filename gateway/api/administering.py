@@ -10,7 +10,7 @@ from gateway.adoption import component_of
 from gateway.api.desk import Answer, Asked, Desk, ok, stranger, wrong
 from gateway.api.operating import given
 from gateway.clock import parse_rfc3339, rfc3339
-from gateway.component import UNOWNED, ComponentKind
+from gateway.component import UNOWNED, Component, ComponentKind
 from gateway.event import GATEWAY, Event
 from gateway.ports import UNSEEN, Registration, Sighting, Tx
 from gateway.presence import Presence, Reason
@@ -157,7 +157,7 @@ def _check_free(desk: Desk, tx: Tx, wanted: Registration) -> None:
     before, there = desk.registry.get(wanted.component_id), desk.registry.at(wanted.bus, wanted.node)
     if before is not None and before is not there and not before.configured:
         raise wrong("component_id", f"names what was discovered at node {before.node} of {before.bus}")
-    if before is not None and before.configured and before.component_id not in adopted:
+    if before is not None and before.configured and not _is_adopted(before, adopted.get(before.component_id)):
         raise wrong("component_id", "is in the configuration, and is changed there")
     holders = {each.component_id for each in adopted.values() if (each.bus, each.node) == (wanted.bus, wanted.node)}
     if there is not None and there.configured:
@@ -165,3 +165,8 @@ def _check_free(desk: Desk, tx: Tx, wanted: Registration) -> None:
     others = sorted(holders - {wanted.component_id})
     if others:
         raise wrong("node", f"{others[0]} is there")
+
+
+def _is_adopted(component: Component, registration: Registration | None) -> bool:
+    """Whether a component is known by its adoption: one that is configured since goes by its configuration."""
+    return registration is not None and replace(component, serial=None) == component_of(registration)

@@ -232,6 +232,13 @@ async def test_two_names_for_one_node_are_one_too_many(scene: DeskScene) -> None
     )
 
 
+async def test_what_was_adopted_once_and_is_configured_since_is_changed_in_the_configuration(scene: DeskScene) -> None:
+    scene.ledger.registered.append(Registration("module-03", ComponentKind.MODULE, "can0", 0xB1, "fleet-south"))
+    before = scene.registry.get("module-03")
+    refused = await scene.no(ROOT, "adopt_component", **ADOPT | {"component_id": "module-03", "node": 0xB1})
+    assert (refused, scene.registry.get("module-03")) == (("INVALID_ARGUMENT", "component_id"), before)
+
+
 async def test_a_place_that_somebody_was_given_a_moment_ago_is_taken(scene: DeskScene) -> None:
     """Stored, and not yet in the registry: two administrators at the same time."""
     scene.ledger.registered.append(Registration("module-08", ComponentKind.MODULE, "can0", 0xB1, "fleet-south"))
