@@ -179,6 +179,18 @@ def test_parameters_are_shown_and_changed(socket: Path) -> None:
     assert "INVALID_ARGUMENT: max_retry_attempts" in refused.stderr
 
 
+def test_what_is_changed_is_in_force_in_the_whole_gateway(socket: Path) -> None:
+    before = answer(socket, "params")["params"]
+    answer(socket, "params", "set", "processing_timeout_s=0.000001", "max_retry_attempts=0")
+    assert ask(socket, "command", "identify", "module-01", "--wait").exit_code == 1
+    (dead,) = answer(socket, "dead-letters", "module-01")["requests"]
+    assert dead["last_error"]["code"] == "EXCHANGE_TIMEOUT"
+    answer(socket, "discard", dead["request_id"], "--reason", "meant to fail")
+    changed = ("processing_timeout_s", "max_retry_attempts")
+    answer(socket, "params", "set", *(f"{name}={before[name]}" for name in changed))
+    assert ask(socket, "command", "identify", "module-01", "--wait").exit_code == 0
+
+
 def test_a_repeat_with_the_same_idempotency_key_is_the_same_operation(socket: Path) -> None:
     words = ["command", "identify", "module-03", "--idempotency-key", "once"]
     first, second = answer(socket, *words), answer(socket, *words)
