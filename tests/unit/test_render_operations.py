@@ -154,6 +154,12 @@ def test_what_nobody_can_estimate_is_not_told(told: dict[str, Any]) -> None:
     assert "estimated" not in render.request_status({"request": PAIRING, **told}, NOW)
 
 
+def test_an_operation_that_was_tried_again_tells_its_times_in_plain_words() -> None:
+    times = {"started_at": rfc3339(NOW), "queued_at": rfc3339(NOW - 4000), "processing_at": rfc3339(NOW - 8000)}
+    lines = plain(render.request_status({"request": {**PAIRING, **times}}, NOW)).splitlines()
+    assert [line.split("  ")[0] for line in lines[-3:]] == ["started at", "back in queue at", "first started at"]
+
+
 def test_an_operation_that_ended_tells_the_time_of_its_end_once() -> None:
     times = {"finished_at": "2026-11-21T20:31:00.000Z", "completed_at": "2026-11-21T20:31:00.000Z"}
     shown = plain(render.request_status({"request": {**PAIRING, "status": "COMPLETED", **times}}, NOW))

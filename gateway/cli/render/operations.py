@@ -8,6 +8,7 @@ from gateway.cli.render.ages import about, exact, time_of
 from gateway.cli.render.cells import NOTHING, Record, age, more, sheet, state, table, text
 from gateway.cli.words import ENDED
 
+_CALLED: Final = {"queued_at": "back in queue at", "processing_at": "first started at"}
 _MEANING: Final[Mapping[str, str]] = {"ABANDONED": ": nobody can know whether it was done"}
 
 # --- in a few words ---------------------------------------------------------------------------------------------------
@@ -159,7 +160,11 @@ def request_status(result: Record, now_ms: int) -> str:
         hidden.add("finished_at")
     if request.get("result"):
         request["result"] = {name: value for name, value in request["result"].items() if name != "children"}
-    rest = [(name, text(value, now_ms)) for name, value in request.items() if name not in hidden and value != {}]
+    rest = [
+        (_CALLED.get(name, name), text(value, now_ms))
+        for name, value in request.items()
+        if name not in hidden and value != {}
+    ]
     return sheet(first + rest) + (f"\n\n{_children(children)}" if children else "")
 
 
