@@ -76,7 +76,7 @@ class Steps(Keeping):
         """Return an operation that may still change. Raises Refusal REQUEST_NOT_FOUND."""
         row = self._execute(_OPERATION, (request_id,)).fetchone()
         if row is None:
-            raise Refusal(Code.REQUEST_NOT_FOUND, f"There is no request {request_id}.")
+            raise Refusal(Code.REQUEST_NOT_FOUND, f"{request_id} is no request that can still change.")
         return operation_of(row)
 
     def change_now(self, query: str, values: Row) -> list[Row]:
