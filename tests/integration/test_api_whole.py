@@ -220,6 +220,24 @@ async def test_what_was_accepted_and_refused_stands_in_the_chain_and_the_chain_h
     }
 
 
+async def test_an_entry_of_the_chain_tells_who_asked_by_which_way_for_what_and_when(desk: ApiScene) -> None:
+    request_id = await queued(desk)
+    desk.clock.advance(1)
+    await desk.ok(ROOT, "set_params", params={"alert_queue_size": 7})
+    desk.clock.advance(1)
+    await desk.no(OLGA, "settle", request_id=request_id, outcome="CAPTURED", settlement_ref="s-1")
+    entries = (await desk.ok(ROOT, "get_audit"))["entries"]
+    began = desk.clock.wall - 2000
+    assert [tuple(entry.values())[1:-2] for entry in entries] == [
+        (rfc3339(began), "cloud", "mqtt", "queue_command", "module-03", "accepted", None),
+        (rfc3339(began + 1000), "root", "socket", "set_params", "gateway", "accepted", None),
+        (rfc3339(began + 2000), "olga", "mqtt", "settle", request_id, "refused", "NOT_AUTHORIZED"),
+    ]
+    assert {tuple(entry) for entry in entries} == {
+        ("seq", "at", "actor", "transport", "action", "subject", "outcome", "code", "previous_hash", "hash")
+    }
+
+
 async def test_a_gateway_nobody_has_asked_anything_has_an_empty_chain(desk: ApiScene) -> None:
     assert await desk.ok(ROOT, "get_audit") == {"entries": []}
     assert (await desk.ok(ROOT, "verify_audit"))["first_broken"] is None
