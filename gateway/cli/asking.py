@@ -69,7 +69,7 @@ def refuse(error: Mapping[str, Any], *, as_json: bool, hint: str = "") -> NoRetu
         raise Failure(json_text(error), REFUSED)
     message = f"{error.get('code', 'INTERNAL')}: {error.get('message', 'The reply makes no sense.')}"
     if "retry_after_ms" in error:
-        message += f" (in {error['retry_after_ms'] / 1000:g} s)"
+        message += f" (in {error['retry_after_ms'] / 1000:.3g} s)"
     raise Failure(f"{message} {hint}".rstrip(), REFUSED)
 
 
