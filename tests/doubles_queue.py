@@ -86,7 +86,7 @@ class MemoryTx:
 
     def next_due(self, carrier: str, now_ms: int, **limits: Any) -> int | None:
         claimable = self._claimable(carrier, now_ms, **limits)
-        resuming = [each.not_before for each in claimable if _resumes(each) and each.not_before > now_ms]
+        resuming = [each.not_before for each in claimable if _resumes(each, now_ms) and each.not_before > now_ms]
         return min(resuming or [each.not_before for each in claimable], default=None)
 
     def front(self, carrier: str, limit: int) -> list[Operation]:
@@ -145,7 +145,7 @@ class MemoryTx:
         due = [
             each
             for each in self._claimable(carrier, now_ms, **limits)
-            if (each.not_before <= now_ms or _resumes(each)) and each.target_component not in busy
+            if (each.not_before <= now_ms or _resumes(each, now_ms)) and each.target_component not in busy
         ]
         first = min(due, key=order_key, default=None)
         if first is None or first.not_before > now_ms:
@@ -257,9 +257,9 @@ class MemoryTx:
         return tuple(each.carrier for each in dependents if not each.blocked)
 
 
-def _resumes(operation: Operation) -> bool:
-    """Whether nothing may come between it and its next try."""
-    return operation.resumes and operation.kind is Kind.COMMAND
+def _resumes(operation: Operation, now_ms: int) -> bool:
+    """Whether nothing may come between it and its next try, as that is soon."""
+    return operation.resumes and operation.kind is Kind.COMMAND and operation.not_before <= now_ms + 10_000
 
 
 class MemoryStore:

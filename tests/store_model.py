@@ -133,6 +133,10 @@ class Model:
         of_each = 2 if kind is Kind.COMMAND else 1
         return {number for other in others for number in other.numbers[:of_each] if number is not None}
 
+    @staticmethod
+    def is_resumed_soon(entry: Entry, now: int) -> bool:
+        return entry.resumes and entry.operation.kind is Kind.COMMAND and entry.not_before <= now + 10_000
+
     def next(self, carrier: str, *, proxy: bool, reach: Reach, target: str | None) -> tuple[Entry | None, bool]:
         """Return what a claim must take, and whether it is its age that it owes it to."""
         now = self.clock.wall_ms()
@@ -144,7 +148,7 @@ class Model:
             and reach in {Reach.SETTLED, entry.reach}
             and target in {None, entry.target}
             and not entry.waits
-            and (entry.not_before <= now or (entry.resumes and entry.operation.kind is Kind.COMMAND))
+            and (entry.not_before <= now or self.is_resumed_soon(entry, now))
             and (entry.expires_at > now or not self.clock.trusted())
             and not any(other.carrier == carrier or other.target == entry.target for other in self.running())
         ]

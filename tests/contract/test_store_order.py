@@ -162,6 +162,19 @@ async def test_what_makes_a_battery_safe_waits_for_nothing_that_is_to_be_asked_a
     assert [(await worked_off(told)).request_id for _ in range(2)] == ids(opening, lost)
 
 
+async def test_nobody_waits_longer_than_ten_seconds_for_what_is_to_be_asked_again(told: StoreScene) -> None:
+    (lost,) = await queue(told, Priority.CRITICAL)
+    not_before = told.clock.wall_ms() + 64_000
+    await told.finish(await told.claimed(), Action.RETRY, Outcome(Ending.UNANSWERED), not_before=not_before)
+    (low, normal) = await queue(told, Priority.LOW, Priority.NORMAL)
+    assert (await worked_off(told)).request_id == normal.request_id
+    told.clock.advance(54)
+    assert await told.claim() is None
+    assert await told.store.read(lambda reader: reader.next_due("module-03", told.clock.wall_ms())) == not_before
+    told.clock.advance(10)
+    assert [(await worked_off(told)).request_id for _ in range(2)] == ids(lost, low)
+
+
 # --- whom it reaches --------------------------------------------------------------------------------------------------
 
 

@@ -36,11 +36,11 @@ SELECT * FROM operation WHERE creator = ? AND idempotency_key = ?;
 
 -- name: pick
 -- 1 carrier, 2 highest is_proxy, 3 now, 4 expired by, 5 target or NULL, 6 reach
--- A command that resumes comes first before it is due, too: the caller then takes nothing, or others would push its
--- result out of the device's memory and it would be carried out again.
+-- A command that resumes within ten seconds comes first before it is due, too: the caller then takes nothing, or others
+-- would push its result out of the device's memory and it would be carried out again. For longer nobody is held up.
 SELECT * FROM operation AS o {index}
 WHERE {which} AND status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND blocked = 0 AND waits_for IS NULL
-    AND (not_before <= ?3 OR (resumes AND kind = 'COMMAND'))
+    AND (not_before <= ?3 OR (resumes AND kind = 'COMMAND' AND not_before <= ?3 + 10000))
     AND expires_at > ?4 AND (?5 IS NULL OR target_component = ?5)
     AND (NOT ?2 OR NOT EXISTS (  -- without proxies, the target is the carrier, and the writer knows that it is free
         SELECT 1 FROM operation AS p
@@ -53,7 +53,7 @@ LIMIT 1;
 -- As pick, whenever that may be.
 -- 1 carrier, 2 highest is_proxy, 3 expired by, 4 target or NULL, 5 reach or 0, 6 now
 SELECT coalesce(
-    min(not_before) FILTER (WHERE resumes AND kind = 'COMMAND' AND not_before > ?6),
+    min(not_before) FILTER (WHERE resumes AND kind = 'COMMAND' AND not_before > ?6 AND not_before <= ?6 + 10000),
     min(not_before)
 ) FROM operation
 WHERE status = 'QUEUED' AND carrier = ?1 AND is_proxy <= ?2 AND blocked = 0 AND waits_for IS NULL AND expires_at > ?3
