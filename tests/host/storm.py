@@ -19,8 +19,8 @@ ACKNOWLEDGED: Final = KEPT / "acknowledged.jsonl"
 CUT: Final = Path("/run/vmtest/cut")
 ASKING_AT_ONCE: Final = 4
 HERE: Final = "module-01"  # carries out what it is asked to meanwhile; nobody else is there
-SENT_HERE: Final = 20  # operations a storm, each at most once
-VALUES: Final = 1000  # a storm
+JOURNAL: Final = KEPT / f"{HERE}.jsonl"
+VALUES: Final = 10_000  # a storm
 
 
 class Storm:
@@ -28,10 +28,10 @@ class Storm:
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._cut_after = self._rng.randrange(100, 300)  # acknowledgements
+        self._cut_after = self._rng.randrange(20, 100)  # acknowledgements amid the drain
         self._caller = SocketCaller(SOCKET)
         self._values = iter(range(seed * VALUES, (seed + 1) * VALUES))
-        self._sent_here = 0
+        self._calm = _size(JOURNAL)
 
     async def rage(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -48,14 +48,13 @@ class Storm:
                         "cancel_request", request_id=request["request_id"], cancellation_reason="storm"
                     )
                     told.write(json.dumps(cancelled) + "\n")
-                self._cut_after -= 1
+                self._cut_after -= _size(JOURNAL) > self._calm
                 if self._cut_after == 0:
                     await asyncio.sleep(self._rng.random() * 0.1)
                     CUT.touch()
 
     async def _queue(self) -> Mapping[str, Any]:
-        here = self._rng.random() < 0.2 and self._sent_here < SENT_HERE
-        self._sent_here += here
+        here = self._rng.random() < 0.2
         return await self._call(
             "queue_command",
             command_type="write_parameter",
@@ -70,6 +69,10 @@ class Storm:
         assert reply["ok"], reply
         told: Mapping[str, Any] = reply["result"]["request"]
         return told
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def main() -> None:
