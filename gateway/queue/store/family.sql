@@ -46,11 +46,16 @@ WHERE p.status = 'QUEUED' AND p.carrier = '' AND EXISTS (
 ORDER BY p.id;
 
 -- name: families_left
--- Parents that no child will ever decide: a damaged database has lost the last of them.
+-- Parents that no child will ever decide: a damaged database has lost the last of them. By status, so that each half has
+-- an index: a start must not read all that ever ended.
 SELECT * FROM operation AS p
-WHERE p.status IN ('QUEUED', 'PROCESSING') AND p.carrier = ''
+WHERE p.status = 'QUEUED' AND p.carrier = ''
     AND NOT EXISTS (SELECT 1 FROM operation AS c WHERE c.parent_id = p.request_id AND c.finished_at IS NULL)
-ORDER BY p.id;
+UNION ALL
+SELECT * FROM operation AS p INDEXED BY operation_routing
+WHERE p.status = 'PROCESSING' AND p.carrier = ''
+    AND NOT EXISTS (SELECT 1 FROM operation AS c WHERE c.parent_id = p.request_id AND c.finished_at IS NULL)
+ORDER BY id;
 
 -- name: rivals
 SELECT * FROM operation
