@@ -13,7 +13,7 @@ _NOTHING: Final = (-(1 << 63), 0, "")
 
 
 class Depths:
-    """Counts of QUEUED operations: in all, per target, per class of order; and of those that hold a number.
+    """Counts of QUEUED operations: in all, per target, per class of order.
 
     Routed parents do not count: their children do.
     """
@@ -22,13 +22,12 @@ class Depths:
         self._undo = undo
         self._targets: dict[str | None, int] = {}  # None: all of them
         self._classes: dict[str, dict[_Class, int]] = {}
-        self._numbered: dict[str, int] = {}
         self._last: dict[tuple[str, _Class], _Place] = {}  # or later: never earlier than any that waits
         self._large: dict[str, int] = {}  # targets that are in alarm, and the depth that was too much
-        for target, carrier, *order_of, count, numbered, rank, newest in db.execute(QUERIES["queued_by_class"]):
+        for target, carrier, *order_of, count, rank, newest in db.execute(QUERIES["queued_by_class"]):
             is_proxy, resumes, urgency = order_of
             order = (bool(is_proxy), not resumes, -urgency)
-            self._count(target, carrier, order, count, numbered)
+            self._count(target, carrier, order, count)
             last = self._last.get((carrier, order), _NOTHING)
             self._last[carrier, order] = max(last, (rank, newest, "\uffff"))  # above every id of that time
 
@@ -45,10 +44,6 @@ class Depths:
         """Whether a PROXY request waits for `carrier`."""
         return any(is_proxy for is_proxy, _, _ in self._classes.get(carrier, ()))
 
-    def numbers_held(self, carrier: str) -> bool:
-        """Whether an operation that waits for `carrier` holds a sequence number."""
-        return carrier in self._numbered
-
     def lower_waits(self, operation: Operation) -> bool:
         """Whether one of a lower class waits for the same carrier."""
         is_proxy, _, order = order_class(operation)
@@ -59,7 +54,7 @@ class Depths:
         if operation.routed:
             return None
         carrier, order = operation.carrier, order_class(operation)
-        self._count(operation.target_component, carrier, order, 1, operation.sequence is not None)
+        self._count(operation.target_component, carrier, order, 1)
         place = (operation.rank, operation.created_at, operation.request_id)
         if place <= self._last.get((carrier, order), _NOTHING):
             return None
@@ -71,7 +66,7 @@ class Depths:
         if operation.routed:
             return
         target = operation.target_component
-        self._count(target, operation.carrier, order_class(operation), -1, -(operation.sequence is not None))
+        self._count(target, operation.carrier, order_class(operation), -1)
         if self._large and 2 * self.of(target) < self._large.get(target, 0):
             self._undo.drop(self._large, target)
 
@@ -92,9 +87,7 @@ class Depths:
     def _last_place(self, carrier: str, order: _Class) -> int:
         return sum([count for each, count in self._classes[carrier].items() if each <= order])
 
-    def _count(self, target: str, carrier: str, order: _Class, delta: int, numbered: int) -> None:
+    def _count(self, target: str, carrier: str, order: _Class, delta: int) -> None:
         self._undo.count(self._targets, None, delta)
         self._undo.count(self._targets, target, delta)
         self._undo.count(self._classes.setdefault(carrier, {}), order, delta)
-        if numbered:
-            self._undo.count(self._numbered, carrier, numbered)

@@ -97,20 +97,11 @@ UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for IS N
 -- name: returned
 UPDATE operation SET waits_for = NULL WHERE status = 'QUEUED' AND waits_for = ? RETURNING carrier;
 
--- name: held_commands
-SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'COMMAND'
+-- name: numbered
+-- Those that hold numbers.
+SELECT * FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL
 UNION ALL
-SELECT partner_sequence FROM operation
-WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'COMMAND' AND partner_sequence IS NOT NULL;
-
--- name: held_transactions
-SELECT sequence FROM operation WHERE status = 'QUEUED' AND sequence IS NOT NULL AND carrier = ?1 AND kind = 'PAIRING'
-UNION ALL
-SELECT sequence FROM operation
-WHERE status = 'PROCESSING' AND carrier != '' AND carrier = ?1 AND kind = 'PAIRING'
-UNION ALL
-SELECT partner_sequence FROM operation
-WHERE status IN ('QUEUED', 'PROCESSING') AND partner_sequence IS NOT NULL AND initiator_component = ?1;
+SELECT * FROM operation WHERE status = 'PROCESSING' AND carrier != '' AND kind = 'PAIRING';
 
 -- name: counters
 SELECT component_id, cmd_seq, txn_id, last_processed FROM component;
@@ -136,7 +127,7 @@ SELECT
     );
 
 -- name: queued_by_class
-SELECT target_component, carrier, is_proxy, resumes, urgency, count(*), count(sequence), max(rank), max(created_at)
+SELECT target_component, carrier, is_proxy, resumes, urgency, count(*), max(rank), max(created_at)
 FROM operation WHERE status = 'QUEUED' AND carrier != ''
 GROUP BY target_component, carrier, is_proxy, resumes, urgency;
 

@@ -4,11 +4,11 @@ All of it is undone with the job that changed it.
 """
 
 import sqlite3
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from gateway.errors import Code, Refusal
-from gateway.operation import Operation
+from gateway.operation import Kind, Operation
 from gateway.queue.store.rows import Row, operation_of
 from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.undo import Undo
@@ -20,6 +20,7 @@ LAST_PROCESSED: Final = 2
 _NONE: Final = (0, 0, None)
 
 _Counters = tuple[int | None, ...]  # of one component, by the three above
+_Number = tuple[int, str, int]  # counter, component, number
 
 
 class Counters:
@@ -36,8 +37,8 @@ class Counters:
         """Return the values of `put_counters`."""
         return (component_id, *self._rows.get(component_id, _NONE))
 
-    def next(self, counter: int, component_id: str, held: AbstractSet[int]) -> int:
-        """Count on, past the numbers that pending operations hold; where all are held, the next is as good as any."""
+    def next(self, counter: int, component_id: str, held: Container[int]) -> int:
+        """Count on, past the numbers that are `held`; where all are, the next is as good as any."""
         first = ((self._rows.get(component_id, _NONE)[counter] or 0) + 1) % NUMBERS
         number = first
         if number in held:
@@ -53,6 +54,53 @@ class Counters:
     def _set(self, counter: int, component_id: str, value: int) -> None:
         row = self._rows.get(component_id, _NONE)
         self._undo.put(self._rows, component_id, (*row[:counter], value, *row[counter + 1 :]))
+
+
+class Numbers:
+    """The numbers that operations hold with their components until they end: by these a device knows a repeat.
+
+    A new exchange must take others. One at a time goes on with a component, so a command's matter once it waits again;
+    a pairing speaks to two, and holds its own from the start.
+    """
+
+    def __init__(self, db: sqlite3.Connection, undo: Undo) -> None:
+        self._undo = undo
+        self._holders: dict[str, tuple[_Number, ...]] = {}  # by request_id
+        self._held: dict[tuple[int, str], dict[int, int]] = {}  # by counter and component: how many hold which
+        for row in db.execute(QUERIES["numbered"]).fetchall():
+            self.hold(operation_of(row))
+
+    def held(self, counter: int, component_id: str) -> Container[int]:
+        """Return the numbers of a component that are held."""
+        return self._held.get((counter, component_id), ())
+
+    def hold(self, operation: Operation) -> None:
+        """An operation keeps its numbers, if it does not already."""
+        if operation.request_id not in self._holders:
+            numbers = tuple(_numbers(operation))
+            self._undo.put(self._holders, operation.request_id, numbers)
+            self._count(numbers, 1)
+
+    def release(self, operation: Operation) -> None:
+        """It has ended, and others may have them."""
+        numbers = self._holders.get(operation.request_id)
+        if numbers is not None:
+            self._undo.drop(self._holders, operation.request_id)
+            self._count(numbers, -1)
+
+    def _count(self, numbers: Iterable[_Number], delta: int) -> None:
+        for counter, component_id, number in numbers:
+            self._undo.count(self._held.setdefault((counter, component_id), {}), number, delta)
+
+
+def _numbers(operation: Operation) -> Iterator[_Number]:
+    counter = CMD_SEQ if operation.kind is Kind.COMMAND else TXN_ID
+    if operation.sequence is not None:
+        yield counter, operation.carrier, operation.sequence
+    if (
+        operation.partner_sequence is not None
+    ):  # with the other side of a pairing; of a command that is armed first, too
+        yield counter, operation.initiator_component or operation.carrier, operation.partner_sequence
 
 
 class Processing:

@@ -27,7 +27,7 @@ from gateway.queue.store.ageing import Ageing
 from gateway.queue.store.depth import Depths
 from gateway.queue.store.keeping import Keeping
 from gateway.queue.store.rows import Row, moved_row, operation_of, operation_row
-from gateway.queue.store.sequence import Counters, Processing
+from gateway.queue.store.sequence import Counters, Numbers, Processing
 from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.ties import Ties
 from gateway.settings import Parameters
@@ -57,6 +57,7 @@ class Steps(Keeping):
         self._mode = mode
         self._depths = Depths(db, self._undo)
         self._counters = Counters(db, self._undo)
+        self._numbers = Numbers(db, self._undo)
         self._processing = Processing(db, self._undo)
         self._ageing = Ageing(self._depths, self._undo)
         self._ties = Ties(self, db, self._session, self._undo)
@@ -156,6 +157,7 @@ class Steps(Keeping):
             attributes.update(more)
         self._store(EVENT_OF[action], operation.target_component or GATEWAY, now_ms, attributes, wakes=wakes)
         if operation.status in FINAL:
+            self._numbers.release(operation)
             if operation.request_type is RequestType.PROXY:  # somebody acted for another: on record, always
                 self.audit(_end_of(operation, EVENT_OF[action]), now_ms)
             self._ties.follow(operation, now_ms)

@@ -121,23 +121,19 @@ class Transaction(Tending):
 
     def _number(self, operation: Operation) -> None:
         """Give the numbers that stay with an operation for all of its tries."""
-        carrier = operation.carrier
+        carrier, partner = operation.carrier, operation.initiator_component
         if operation.kind is Kind.COMMAND:
-            held = self._numbers("held_commands", carrier) if self._depths.numbers_held(carrier) else frozenset()
-            operation.sequence = self._next(CMD_SEQ, carrier, held)
+            operation.sequence = self._next(CMD_SEQ, carrier)
             if operation.arms:
-                operation.partner_sequence = self._next(CMD_SEQ, carrier, held)
-            return
-        operation.sequence = self._next(TXN_ID, carrier, self._numbers("held_transactions", carrier))
-        partner = operation.initiator_component
-        if operation.request_type is not RequestType.PROXY and partner is not None:
-            operation.partner_sequence = self._next(TXN_ID, partner, self._numbers("held_transactions", partner))
+                operation.partner_sequence = self._next(CMD_SEQ, carrier)
+        else:
+            operation.sequence = self._next(TXN_ID, carrier)
+            if operation.request_type is not RequestType.PROXY and partner is not None:
+                operation.partner_sequence = self._next(TXN_ID, partner)
+            self._numbers.hold(operation)
 
-    def _numbers(self, query: str, component_id: str) -> frozenset[int]:
-        return frozenset(number for (number,) in self._session.read_operations(QUERIES[query], (component_id,)))
-
-    def _next(self, counter: int, component_id: str, held: frozenset[int]) -> int:
-        number = self._counters.next(counter, component_id, held)
+    def _next(self, counter: int, component_id: str) -> int:
+        number = self._counters.next(counter, component_id, self._numbers.held(counter, component_id))
         self._keep_counters(component_id)
         return number
 
@@ -157,6 +153,7 @@ class Transaction(Tending):
         self._processing.remove(operation)
         if finished.status is Status.QUEUED:
             self._depths.add(finished)
+            self._numbers.hold(finished)
         else:
             self._counters.processed(finished.target_component, now_ms)
             self._keep_counters(finished.target_component)

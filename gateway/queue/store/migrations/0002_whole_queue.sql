@@ -26,6 +26,8 @@ DROP INDEX operation_emergency;
 CREATE INDEX operation_reach
     ON operation (carrier, reach, is_proxy, resumes DESC, urgency DESC, rank, created_at, request_id)
     WHERE status = 'QUEUED' AND reach > 0;
+DROP INDEX operation_sequence;  -- the writer knows by heart which numbers are held
+DROP INDEX operation_partner;
 CREATE INDEX operation_children ON operation (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX operation_conflicts ON operation (target_component, conflict_key)
     WHERE status IN ('QUEUED', 'PROCESSING') AND conflict_key IS NOT NULL;
