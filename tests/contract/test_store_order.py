@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import Code, Refusal
 from gateway.operation import (
     FIRST,
     Action,
@@ -20,9 +19,6 @@ from gateway.operation import (
     Strategy,
 )
 from gateway.ports import Tx
-from gateway.queue.store.sequence import Processing
-from gateway.queue.store.sql import connect, migrate
-from gateway.queue.store.undo import Undo
 from gateway.settings import Parameters
 from tests.store_scene import PARAMETERS, StoreScene, scene
 
@@ -197,41 +193,6 @@ async def test_each_reach_takes_its_own_and_anybody_settled_takes_all(told: Stor
     emergency = await told.store.read(lambda reader: reader.next_due("module-03", now, reach=Reach.EMERGENCY))
     assert emergency is None
     assert await told.claim(reach=Reach.EMERGENCY) is None
-
-
-async def test_what_is_armed_first_holds_two_numbers(told: StoreScene) -> None:
-    await told.enqueue(told.command(arms=True, priority=Priority.HIGH))
-    armed = await told.claimed()
-    assert (armed.sequence, armed.partner_sequence) == (1, 2)
-    later = told.clock.wall_ms() + 1000
-    await told.finish(armed, Action.RETRY, Outcome(Ending.DECLINED), not_before=later)
-    given = set()
-    for _ in range(256):
-        await queue(told, Priority.NORMAL)
-        given.add((await worked_off(told)).sequence)
-    assert given == set(range(256)) - {1, 2}
-    told.clock.advance(1)
-    again = await told.claimed()
-    assert (again.request_id, again.sequence, again.partner_sequence) == (armed.request_id, 1, 2)
-
-
-async def test_a_second_start_for_a_component_is_refused(tmp_path: Path) -> None:
-    async with scene(tmp_path / "queue.db") as told:
-        await told.enqueue(told.command())
-        running = await told.claimed()
-        proxied = told.pairing(request_type=RequestType.PROXY, proxy_component="pack-02")
-    db = connect(tmp_path / "queue.db")
-    migrate(db, "queue")
-    processing = Processing(db, Undo())
-    for second in (
-        running,
-        proxied,
-        told.pairing("module-09", request_type=RequestType.PROXY, proxy_component="module-03"),
-    ):
-        with pytest.raises(Refusal) as why:
-            processing.add(second)
-        assert why.value.code is Code.ALREADY_PROCESSING
-    db.close()
 
 
 async def test_what_was_to_pass_through_fails_when_its_component_goes(told: StoreScene) -> None:
