@@ -118,9 +118,11 @@ class Model:
     def place(self, entry: Entry) -> int:
         return [each for each in self.in_order() if each.carrier == entry.carrier].index(entry) + 1
 
-    def has_room(self, target: str) -> bool:
+    def has_room(self, operation: Operation) -> bool:
+        reserve = 10 if operation.emergency else 0
         per_component, in_all = self.bounds.max_requests_per_component, self.bounds.max_queue_depth
-        return self.depth(target) < per_component and len(self.queued()) < in_all
+        waiting, of_all = self.depth(operation.target_component), len(self.queued())
+        return waiting < per_component + reserve and of_all < in_all + reserve
 
     def numbers_held(self, entry: Entry) -> set[int | None]:
         """Return the numbers with its carrier that others of its kind hold; of a command's, both are with it."""

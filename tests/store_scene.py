@@ -42,14 +42,14 @@ class StoreScene:
 
     def pairing(self, target: str = "module-03", **changes: Any) -> Operation:
         now = self.clock.wall_ms()
-        told = {"initiator_component": "pack-01", "request_type": RequestType.STANDARD, "expires_at": now + HOUR_MS}
+        told: dict[str, Any] = {"initiator_component": "pack-01", "request_type": RequestType.STANDARD}
         return Operation(
             request_id=self.ids.new("req", now),
             kind=Kind.PAIRING,
             target_component=target,
             creator="tech-anna",
             created_at=now,
-            **(told | changes),
+            **(told | {"expires_at": now + HOUR_MS} | changes),
         )
 
     async def enqueue(self, operation: Operation, parameters: Parameters = PARAMETERS) -> Operation:

@@ -109,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
     def enqueue(self, to: str, priority: Priority, shape: str, hold: str | None, older_ms: int) -> None:
         operation = self._new(to, priority, shape, hold_ref=hold)
         operation.created_at -= older_ms  # the clock stepped back
-        if not self.model.has_room(to):
+        if not self.model.has_room(operation):
             self._write(lambda tx: tx.enqueue(operation, BOUNDS), refused=Code.QUEUE_FULL)
             return
         self._write(lambda tx: tx.enqueue(operation, BOUNDS))
@@ -186,7 +186,7 @@ class StoreMachine(RuleBasedStateMachine):
         code = None
         if not entry.dead or settled:
             code = Code.INVALID_STATE_TRANSITION
-        elif not self.model.has_room(entry.target):
+        elif not self.model.has_room(entry.operation):
             code = Code.QUEUE_FULL
         again = self._write(lambda tx: tx.requeue(entry.id, until, BOUNDS, "op-otto", now), refused=code)
         if code is None:
@@ -259,7 +259,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(carrier=st.sampled_from(TARGETS), reads=st.booleans(), neighbour=st.booleans())
     def a_job_that_raises_leaves_no_trace(self, carrier: str, reads: bool, neighbour: bool) -> None:
         spoiled, sound = self._new(carrier, Priority.HIGH, "command"), self._new(carrier, Priority.LOW, "command")
-        neighbour = neighbour and self.model.has_room(carrier)
+        neighbour = neighbour and self.model.has_room(sound)
 
         def job(tx: Tx) -> None:
             now = self.clock.wall_ms()

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import Code, Refusal
 from gateway.operation import (
+    FIRST,
     Action,
     Delivery,
     Ending,
@@ -95,6 +96,15 @@ async def test_a_repeat_in_the_same_transaction_is_seen(told: StoreScene) -> Non
     first, second = told.command(idempotency_key="k-1"), told.command(idempotency_key="k-1")
     got = await told.store.write(lambda tx: (tx.enqueue(first, Parameters()), tx.enqueue(second, Parameters())))
     assert got == (first, first)
+
+
+async def test_a_full_queue_takes_some_emergencies_more(told: StoreScene) -> None:
+    one = Parameters(max_requests_per_component=1, max_queue_depth=1)
+    await told.enqueue(told.command("module-03"), one)
+    for _ in range(10):
+        await told.enqueue(told.command("module-03", urgency=FIRST, reach=Reach.EMERGENCY), one)
+    more = told.command("module-03", urgency=FIRST, reach=Reach.EMERGENCY)
+    assert await refused(told.enqueue(more, one)) is Code.QUEUE_FULL
 
 
 async def test_a_full_queue_refuses_more_and_takes_more_once_there_is_room(told: StoreScene) -> None:

@@ -32,6 +32,8 @@ from gateway.queue.store.sql import QUERIES
 from gateway.queue.store.ties import Ties
 from gateway.settings import Parameters
 
+EMERGENCY_RESERVE: Final = 10  # so many more may wait, where what makes a battery safe meets a full queue
+
 _INSERT_OPERATION, _MOVE_OPERATION = QUERIES["insert_operation"], QUERIES["move_operation"]
 _OPERATION: Final = QUERIES["operation"]
 _ASIDE: Final = frozenset(  # what is done to operations that neither were QUEUED before nor are after
@@ -96,11 +98,11 @@ class Steps(Keeping):
             raise Refusal(Code.STORAGE_FULL, "The database has reached its bound.")
         if operation.routed:  # its children take the room
             return
-        target = operation.target_component
-        if self._depths.of(target) >= parameters.max_requests_per_component:
+        target, reserve = operation.target_component, EMERGENCY_RESERVE if operation.emergency else 0
+        if self._depths.of(target) >= parameters.max_requests_per_component + reserve:
             told = f"{parameters.max_requests_per_component} requests wait for {target}."
             raise Refusal(Code.QUEUE_FULL, told, details={"component_id": target})
-        if self._depths.total >= parameters.max_queue_depth:
+        if self._depths.total >= parameters.max_queue_depth + reserve:
             raise Refusal(Code.QUEUE_FULL, f"{parameters.max_queue_depth} requests wait in all.")
 
     def wait(
