@@ -30,14 +30,14 @@ class StoreScene:
 
     def command(self, target: str = "module-03", **changes: Any) -> Operation:
         now = self.clock.wall_ms()
-        told = {"command_type": "identify", "arguments": {"seconds": 10}, "expires_at": now + HOUR_MS, **changes}
+        told: dict[str, Any] = {"command_type": "identify", "arguments": {"seconds": 10}, "expires_at": now + HOUR_MS}
         return Operation(
             request_id=self.ids.new("cmd", now),
             kind=Kind.COMMAND,
             target_component=target,
             creator="tech-anna",
             created_at=now,
-            **told,
+            **(told | changes),
         )
 
     def pairing(self, target: str = "module-03", **changes: Any) -> Operation:
