@@ -76,9 +76,10 @@ def endings(events: Iterable[Record]) -> Counter[str]:
 def out_of_order(events: Iterable[Record]) -> list[tuple[str, str]]:
     """Return (started, waiting) pairs where a component began with the wrong one of its commands.
 
-    Counted are commands that nothing held up: never retried, nothing to wait for, of unchanged priority.
+    Counted are commands that nothing held up: never retried, nothing to wait for, of unchanged priority, not over.
     """
     waiting: dict[str, dict[str, tuple[int, str, str]]] = {}
+    ends: dict[str, int] = {}
     wrong: list[tuple[str, str]] = []
     for event in events:
         attributes, kind = event["attributes"], event["type"]
@@ -87,6 +88,7 @@ def out_of_order(events: Iterable[Record]) -> list[tuple[str, str]]:
             if request["kind"] == "COMMAND" and not {"targets", "depends_on", "parent_id"} & request.keys():
                 key = (RANK[request["priority"]], request["created_at"], request["request_id"])
                 waiting.setdefault(event["subject"], {})[request["request_id"]] = key
+                ends[request["request_id"]] = parse_rfc3339(request["expires_at"])
         elif kind == "queue_reordered":
             for request_id in attributes["request_ids"]:
                 waiting.get(event["subject"], {}).pop(request_id, None)
@@ -98,7 +100,7 @@ def out_of_order(events: Iterable[Record]) -> list[tuple[str, str]]:
                 wrong += [
                     (attributes["request_id"], other)
                     for other, theirs in mine.items()
-                    if theirs < key_or_none and parse_rfc3339(theirs[1]) <= at
+                    if theirs < key_or_none and parse_rfc3339(theirs[1]) <= at < ends[other]
                 ]
     return wrong
 
