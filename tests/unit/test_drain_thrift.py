@@ -126,3 +126,15 @@ async def test_a_component_that_begins_to_flap_during_a_slow_claim_is_left_alone
         scene.roster.flapping("m2", flaps=True)
         await sleep(1)
         assert scene.begun == ["req_1"]
+
+
+@virtual_time
+async def test_whenever_a_component_settles_amid_slow_looks_for_emergencies_it_is_given_all_else_then(tmp_path, caplog):
+    for settle_ms in range(100, 2000, 100):
+        async with Stage("memory", tmp_path, caplog).scene(presence={"settle_ms": settle_ms}) as scene:
+            memory_of(scene).commit_s = 0.15
+            await scene.queue("cmd_1", "m2")
+            await scene.queue_pairing("req_1", "m2", **EMERGENCY)
+            scene.comes_back("m2", deadline_s=60)
+            await sleep(4)
+            assert (settle_ms, scene.begun) == (settle_ms, ["req_1", "cmd_1"])

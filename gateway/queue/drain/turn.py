@@ -104,7 +104,7 @@ class Turns:
                 return lane.wake(max(now, lane.batch_due))
             elif errand.automatic:
                 lane.automatic = Errand(lane.component_id)
-                return self._rest(lane, step.due)
+                return self._rest(lane, step.due, asked_at=now)
             else:
                 self.send(lane.errands.popleft())
 
@@ -208,13 +208,16 @@ class Turns:
         elif sighting.ready and lane.standing is Standing.FIT:
             lane.hold(now + PAUSE_S)
 
-    def _rest(self, lane: Lane, due_ms: int | None) -> None:
-        """Say when the component wants its next turn, as far as that is known. `due_ms`: when work of its is due."""
+    def _rest(self, lane: Lane, due_ms: int | None, asked_at: float) -> None:
+        """Say when the component wants its next turn, as far as that is known.
+
+        `due_ms`: when work of its is due. `asked_at`: when it was decided what to ask for; by now it may be given more.
+        """
         sighting, now = self._sighting(lane), self._clock.monotonic()
         if not (sighting.ready or is_asleep(sighting)) or lane.standing is Standing.STRANGER:
             return  # its return wakes it
-        quiet_until = self._quiet_until(lane, sighting, now)
-        if now < quiet_until or (sighting.ready and lane.standing is Standing.ASK):
+        quiet_until = self._quiet_until(lane, sighting, asked_at)
+        if asked_at < quiet_until or (sighting.ready and lane.standing is Standing.ASK):
             lane.wake(now if lane.urgent and sighting.ready else quiet_until)
         if due_ms is not None:
             delay_s = (due_ms - self._clock.wall_ms()) / 1000
