@@ -10,7 +10,7 @@ import pytest
 
 from gateway.bus.simulator.journal import read_journal
 from tests.host.scene import DATABASE, UNIT, Devices, ask, command, configure, run, show, told_by, until, with_status
-from tests.host.storm import ACKNOWLEDGED, HERE, JOURNAL, KEPT
+from tests.host.storm import ACKNOWLEDGED, ASKING_AT_ONCE, HERE, JOURNAL, KEPT
 
 ENDED = {"COMPLETED", "ABANDONED", "FAILED"}
 
@@ -44,7 +44,10 @@ def test_every_acknowledged_operation_is_there_as_it_was_acknowledged(acknowledg
     assert len(acknowledged) >= 20
     assert acknowledged.keys() <= kept.keys()
     waiting = [name for name, told in acknowledged.items() if told["target_component"] != HERE]
-    assert {name: kept[name]["status"] for name in waiting} == {n: acknowledged[n]["status"] for n in waiting}
+    changed = [name for name in waiting if kept[name]["status"] != acknowledged[name]["status"]]
+    # What was being asked may be done though nobody heard so: its answer went with the power.
+    assert len(changed) <= ASKING_AT_ONCE
+    assert all((acknowledged[name]["status"], kept[name]["status"]) == ("QUEUED", "CANCELLED") for name in changed)
     unchanged = "arguments", "priority", "created_at", "expires_at", "creator"
     for name, told in acknowledged.items():
         assert [kept[name][field] for field in unchanged] == [told[field] for field in unchanged]
