@@ -15,23 +15,23 @@ from gateway.sync.caller import SocketCaller
 from tests.host.scene import NODES, SOCKET, UNIT, Devices, configure, run
 
 KEPT: Final = Path("/out")  # each write is on the outer host before it returns
-ACKNOWLEDGED: Final = KEPT / "acknowledged.jsonl"
+ACKNOWLEDGED: Final = "acknowledged.jsonl"  # each boot in a folder of its own: its last line may be cut off
 CUT: Final = Path("/run/vmtest/cut")
 ASKING_AT_ONCE: Final = 4
 HERE: Final = "module-01"  # carries out what it is asked to meanwhile; nobody else is there
-JOURNAL: Final = KEPT / f"{HERE}.jsonl"
+JOURNAL: Final = f"{HERE}.jsonl"
 VALUES: Final = 10_000  # a storm
 
 
 class Storm:
-    """`seed` says when the power is cut and what is asked for."""
+    """`seed` says when the power is cut and what is asked for; what is acknowledged goes to `folder`."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, folder: Path) -> None:
+        self._folder = folder
         self._rng = random.Random(seed)
         self._cut_after = self._rng.randrange(20, 100)  # acknowledgements amid the drain
         self._caller = SocketCaller(SOCKET)
         self._values = iter(range(seed * VALUES, (seed + 1) * VALUES))
-        self._calm = _size(JOURNAL)
 
     async def rage(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -39,19 +39,24 @@ class Storm:
                 group.create_task(self._ask_on())
 
     async def _ask_on(self) -> None:
-        with ACKNOWLEDGED.open("a", encoding="utf-8", buffering=1) as told:
+        with (self._folder / ACKNOWLEDGED).open("a", encoding="utf-8", buffering=1) as told:
             while True:
                 request = await self._queue()
                 told.write(json.dumps(request) + "\n")
                 if self._rng.random() < 0.2 and request["target_component"] != HERE:
+                    told.write(json.dumps({**request, "may_be_cancelled": True}) + "\n")  # if the answer is cut off
                     cancelled = await self._call(
                         "cancel_request", request_id=request["request_id"], cancellation_reason="storm"
                     )
                     told.write(json.dumps(cancelled) + "\n")
-                self._cut_after -= _size(JOURNAL) > self._calm
+                self._cut_after -= self._drains()
                 if self._cut_after == 0:
                     await asyncio.sleep(self._rng.random() * 0.1)
                     CUT.touch()
+
+    def _drains(self) -> bool:
+        journal = self._folder / JOURNAL
+        return journal.exists() and journal.stat().st_size > 0
 
     async def _queue(self) -> Mapping[str, Any]:
         here = self._rng.random() < 0.2
@@ -71,16 +76,15 @@ class Storm:
         return told
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
 def main() -> None:
     run("mount", "-o", "remount,sync", str(KEPT))
     configure()
     run("systemctl", "start", UNIT)
-    Devices(KEPT, HERE).start()
-    asyncio.run(Storm(int(sys.argv[1])).rage())
+    seed = int(sys.argv[1])
+    folder = KEPT / f"storm-{seed}"
+    folder.mkdir()
+    Devices(folder, HERE).start()
+    asyncio.run(Storm(seed, folder).rage())
 
 
 if __name__ == "__main__":
