@@ -108,6 +108,7 @@ class Daemon:
 
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict)
+    measured: bool = True
     process: subprocess.Popen[bytes] | None = None
     caller: SocketCaller = field(init=False)
 
@@ -117,7 +118,7 @@ class Daemon:
     async def start(self) -> None:
         line = [sys.executable, "-m", "gateway", "run", "--config", str(self.folder / "gateway.toml")]
         with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **self.environ})
+            self.process = subprocess.Popen(line, stdout=log, stderr=log, env={**self._ours(), **self.environ})
         deadline = time.monotonic() + START_WITHIN_S
         while time.monotonic() < deadline:
             with suppress(NobodyAnswers):
@@ -126,6 +127,9 @@ class Daemon:
             assert self.process.poll() is None, self.log()
             await asyncio.sleep(0.02)
         raise AssertionError(self.log())
+
+    def _ours(self) -> dict[str, str]:
+        return {k: v for k, v in os.environ.items() if self.measured or not k.startswith("COVERAGE_")}
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -251,11 +255,13 @@ async def scene(
     more: str = "",
     scenario: str = "",
     environ: Mapping[str, str] | None = None,
+    measured: bool = True,
 ) -> AsyncIterator[Scene]:
     """Set a scene up in `folder` and clear it away.
 
     `more`: further lines of [queue], then further sections of the configuration. `scenario`: of the devices; empty: all
-    that are configured. `environ`: what the daemon finds in its environment beside ours.
+    that are configured. `environ`: what the daemon finds in its environment beside ours. `measured`: whether coverage
+    is taken of the daemon too; it makes it half as fast, and a killed one keeps nothing of it.
     """
     broker = Mosquitto(folder / "broker").start()
     cans = {bus: CanServer(folder / f"{bus}.log") for bus in fleet.buses}
@@ -269,7 +275,7 @@ async def scene(
     journal = Journal(clock, folder / "journal.jsonl")
     plot = load_scenario(script, settings)
     simulators = [Simulator(scenario=plot, wire=link, clock=clock, journal=journal) for link in links]
-    daemon = Daemon(folder, environ or {})
+    daemon = Daemon(folder, environ or {}, measured)
     running = [*(link.run() for link in links), *(simulator.run() for simulator in simulators)]
     devices = [asyncio.create_task(each) for each in running]
     try:
