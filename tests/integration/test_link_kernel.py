@@ -193,6 +193,22 @@ async def test_an_interface_that_is_down_is_told_and_comes_back_on_the_same_sock
         assert link.alive(time.monotonic())
 
 
+async def test_a_frame_that_comes_before_the_next_look_tells_first_that_the_interface_is_up(interface, monkeypatch):
+    interface.appear(up=False)
+    monkeypatch.setattr(kernel, "LOOK_S", 60.0)
+    async with linked(SETTINGS, port=interface.port, up=False) as (link, heard):
+        await until(lambda: heard.conditions == [Condition.DOWN])
+        interface.say(3, b"")  # it waited in the socket from before
+        await until(lambda: heard.frames)
+        assert heard.conditions == [Condition.DOWN]
+        known_at_frame: list[Condition] = []
+        link.listen(Lane.PRESENCE, (), lambda _: known_at_frame.append(heard.conditions[-1]))
+        interface.appear()
+        interface.say(5, b"")
+        await until(lambda: known_at_frame)
+        assert known_at_frame == [Condition.UP]
+
+
 class Deaf:
     """A socket that raises."""
 

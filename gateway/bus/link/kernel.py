@@ -283,6 +283,8 @@ class SocketcanPort:
             return 0
         try:
             if frames:
+                if self.intake.condition is Condition.DOWN:  # it may be up since we last looked: that comes first
+                    self._look()
                 self.intake.hand(lane, frames)
             if dropped := reader.newly_dropped():
                 self.intake.lose(dropped)
