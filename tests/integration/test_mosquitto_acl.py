@@ -73,7 +73,7 @@ async def test_what_is_not_is_forbidden(mosquitto: Mosquitto, tmp_path: Path, us
 
 async def test_an_actor_hears_its_own_replies_and_nobody_elses(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with (
-        Watcher(mosquitto.port, "bms/v1/gw-0042/#", username="tech-bert", password="pw") as bert,
+        Watcher(mosquitto.port, "bms/v1/gw-0042/replies/#", username="tech-bert", password="pw") as bert,
         Watcher(mosquitto.port, "bms/v1/gw-0042/replies/tech-anna/+", username="tech-anna", password="pw") as anna,
         Watcher(mosquitto.port, "bms/v1/+/events/#", username="fleet-backend", password="pw") as backend,
     ):
