@@ -61,8 +61,10 @@ class Topics:
     def reply(self, actor: str, call_id: str, response_topic: str | None = None) -> str:
         """Return where the answer goes: `response_topic` if it lies inside the actor's own replies, else our own."""
         prefix = f"{self.root}/replies/{_level(actor)}/"
-        if response_topic is not None and response_topic.startswith(prefix) and _is_publishable(response_topic):
-            return response_topic
+        if response_topic is not None and response_topic.startswith(prefix):
+            level = response_topic.removeprefix(prefix)
+            if _is_publishable(level):
+                return response_topic
         return prefix + call_id
 
     def parse_request(self, topic: str) -> tuple[str, str] | None:
@@ -82,5 +84,7 @@ def _level(name: str) -> str:
     return name
 
 
-def _is_publishable(topic: str) -> bool:
-    return len(topic) <= 256 and not any(character in topic for character in "+#\0")  # noqa: PLR2004 - enough for ours
+def _is_publishable(level: str) -> bool:
+    """Whether a broker would take `level`, its rules too: mosquitto hangs up on a gateway that publishes elsewhere."""
+    fits = 0 < len(level) <= 128  # noqa: PLR2004 - twice as long as an id of a request
+    return fits and level.isprintable() and not any(character in level for character in "/+#")

@@ -88,8 +88,11 @@ def test_a_reply_goes_where_the_caller_wants_only_inside_the_callers_own_replies
     strange = [
         "bms/v1/gw-0042/replies/bert/x",
         "bms/v1/gw-0042/state",
+        own,
+        own + "one/more",  # where the broker's rules let nobody publish
         own + "+",
         own + "#",
+        own + "bell\a",
         "x" * 300,
         own + "x" * 300,
     ]
