@@ -1,19 +1,23 @@
 """One connection to the broker: the only file that knows aiomqtt and paho.
 
-aiomqtt connects and runs paho on our loop. Three things it leaves out are done on the paho client inside it: a message
-is acknowledged when we say so, a publish tells its reason code, and nothing that came in is dropped unseen.
+aiomqtt connects and runs paho on our loop. Four things it leaves out are done on the paho client inside it: a message
+is acknowledged when we say so, a publish tells its reason code, nothing that came in is dropped unseen, and a message
+that paho cannot read does not end the connection.
 A link is one connection. Connecting again is the caller's loop.
 """
 
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import aiomqtt
+from paho.mqtt import MQTTException
 from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -35,6 +39,8 @@ _FOR_GOOD: Final = frozenset(
     {0x87, 0x90, 0x95, 0x99}
 )  # not authorized, topic, packet size, format: no use in repeating
 
+_UNREADABLE: Final = (MQTTException, struct.error, LookupError, ValueError)  # what paho's parser says of garbage
+
 _PAHO_LOG: Final = logging.getLogger(f"{__name__}.paho")
 _PAHO_LOG.setLevel(logging.CRITICAL)  # what it would say reaches us as LinkDown
 
@@ -42,8 +48,8 @@ _PAHO_LOG.setLevel(logging.CRITICAL)  # what it would say reaches us as LinkDown
 class Link:
     """A connection that stands.
 
-    `session_present`: the broker still had our session. `dropped`: messages turned away because nobody took those
-    before them.
+    `session_present`: the broker still had our session. `dropped`: messages turned away because they cannot be read,
+    or because nobody took those before them.
     """
 
     def __init__(self, client: aiomqtt.Client, broker: Broker) -> None:
@@ -61,6 +67,8 @@ class Link:
         self._paho.manual_ack_set(True)
         self._paho.max_inflight_messages_set(WINDOW)
         self._paho.on_message = self._received
+        self._read_publish = self._paho._handle_publish  # noqa: SLF001 - no public way around its parser
+        self._paho._handle_publish = self._read_or_drop  # type: ignore[method-assign] # noqa: SLF001 - on this one alone
         self._paho.on_publish = self._published
         self._tell_connected: Any = self._paho.on_connect  # aiomqtt's own; paho's type covers every protocol version
         self._paho.on_connect = self._connected
@@ -82,6 +90,8 @@ class Link:
                 self._opening.cancel()
                 raise
             raise LinkDown(f"{self._broker.name}: closed the connection without a word") from None
+        if self._paho.socket() is None:  # lost as soon as it stood: aiomqtt forgets that, and `watch` would not end
+            raise LinkDown(f"{self._broker.name}: closed the connection at once")
 
     async def subscribe(self, topic_filter: str) -> None:
         """Subscribe with QoS 1. Raises PeerError where the broker refuses, LinkDown."""
@@ -191,8 +201,22 @@ class Link:
 
     def _disconnected(self, *told: Any) -> None:
         self._tell_disconnected(*told)
+        self._client._disconnected.add_done_callback(_heard)  # noqa: SLF001 - aiomqtt may forget it: see `open`
         if self._opening is not None and not self._answered:
             self._opening.cancel()  # aiomqtt does not look before it is connected, and would wait on
+
+    def _read_or_drop(self) -> MQTTErrorCode:
+        """Take a PUBLISH in. One that cannot be read is acknowledged: else it would end every connection to come.
+
+        Brokers hand on what paho does not take, as U+FEFF in a content type.
+        """
+        try:
+            return self._read_publish()
+        except _UNREADABLE:
+            self.dropped += 1
+            head, packet = self._paho._in_packet["command"], self._paho._in_packet["packet"]  # noqa: SLF001 - as above
+            mid_at = 2 + int.from_bytes(packet[:2], "big")
+            return self._paho.ack(int.from_bytes(packet[mid_at : mid_at + 2], "big"), head >> 1 & 3)
 
     def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         properties = message.properties
@@ -210,7 +234,7 @@ class Link:
                     expiry_s=getattr(properties, "MessageExpiryInterval", None),
                 )
             )
-        except (asyncio.QueueFull, UnicodeDecodeError):
+        except asyncio.QueueFull:
             self.dropped += 1  # with QoS 1 it is not lost: never acknowledged, it comes again
 
     def _published(self, _client: Any, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
