@@ -16,6 +16,7 @@ from gateway.clock import Clock, rfc3339
 from gateway.errors import LinkDown, PeerError, Refusal
 from gateway.event import Event
 from gateway.ports import Store
+from gateway.sync.backoff import Backoff
 from gateway.sync.broker import Broker
 from gateway.sync.link import Link, connect
 from gateway.sync.message import Outgoing, PublishRefused
@@ -32,26 +33,6 @@ ACKNOWLEDGE_EVERY: Final = 200  # events, or
 ACKNOWLEDGE_QUIET_S: Final = 1.0  # after the last: one write for many
 GOODBYE_S: Final = 1.0  # for the last events, and again for the goodbye itself
 STEADY_S: Final = 60.0  # a connection that held so long starts the waits anew
-
-
-class Backoff:
-    """How long to wait before the next connection: doubling, jittered, within bounds (seconds)."""
-
-    def __init__(self, rng: random.Random, shortest_s: float, longest_s: float) -> None:
-        self._rng = rng
-        self._shortest_s = shortest_s
-        self._longest_s = longest_s
-        self._next_s = shortest_s
-
-    def next(self) -> float:
-        """Return the next wait: between half the bound so far and all of it, never below the shortest."""
-        top = min(self._next_s * 2, self._longest_s)
-        self._next_s = top
-        return max(self._shortest_s, self._rng.uniform(top / 2, top))
-
-    def reset(self) -> None:
-        """Start anew: it went well."""
-        self._next_s = self._shortest_s
 
 
 class Uplink:

@@ -11,6 +11,7 @@ from gateway.errors import Code, ConfigError, LinkDown, Refusal
 from gateway.event import EVENT_TYPES, Event
 from gateway.presence import Presence
 from gateway.settings import SyncSection
+from gateway.sync.backoff import Backoff
 from gateway.sync.broker import Broker, parse_url
 from gateway.sync.message import Outgoing, PublishRefused
 from gateway.sync.payload import Encoding, decode
@@ -18,7 +19,6 @@ from gateway.sync.replay import Replays
 from gateway.sync.state import Birth, Dirty, States
 from gateway.sync.tally import Tally
 from gateway.sync.topics import Topics
-from gateway.sync.uplink import Backoff
 from gateway.sync.way_up import WayUp
 from tests.doubles import FakeClock
 from tests.doubles_store import MemoryStore
