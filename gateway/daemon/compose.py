@@ -16,6 +16,7 @@ from gateway.bus.monitor.roster import CombinedRoster, CombinedWatches
 from gateway.component import Component, ComponentKind
 from gateway.daemon.health import GatewayHealth
 from gateway.daemon.parts import Gateway, Recalled
+from gateway.daemon.reload import AccessReload
 from gateway.event import Event
 from gateway.ports import AuditEntry
 from gateway.queue.drain import Drain
@@ -23,10 +24,10 @@ from gateway.queue.notices import Notices
 from gateway.queue.retention import Retention
 from gateway.recorder import Recorder
 from gateway.settings import SyncSection
-from gateway.sync.access import load_access
+from gateway.sync.access import Access, load_access
 from gateway.sync.broker import Broker
 from gateway.sync.payload import Encoding
-from gateway.sync.requests import RequestServer
+from gateway.sync.requests import Audit, RequestServer
 from gateway.sync.socket import ControlSocket
 from gateway.sync.state import Birth, States
 from gateway.sync.topics import Topics
@@ -124,10 +125,18 @@ def _drain(
 
 def _outside(gateway: Gateway, api: Api, way_up: WayUp) -> Work:
     """Return the ways in and out: the control socket, and MQTT where it is configured."""
-    at = gateway.settings.gateway
-    work: Work = [ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=gateway.clock).run()]
+    at, file = gateway.settings.gateway, gateway.settings.access.file
+
+    async def audit(entry: AuditEntry) -> None:
+        await gateway.store.write(lambda tx: tx.audit(entry, gateway.clock.wall_ms()))
+
+    access = load_access(file, frozenset(component.component_id for component in gateway.registry))
+    work: Work = [
+        ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=gateway.clock).run(),
+        AccessReload(access, file, gateway.registry, audit).run(),
+    ]
     if gateway.settings.sync is not None:
-        way_up.uplink = _uplink(gateway, gateway.settings.sync, api)
+        way_up.uplink = _uplink(gateway, gateway.settings.sync, api, access, audit)
         work.append(way_up.uplink.run())
     return work
 
@@ -146,17 +155,12 @@ def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder,
     )
 
 
-def _uplink(gateway: Gateway, sync: SyncSection, api: Api) -> Uplink:
+def _uplink(gateway: Gateway, sync: SyncSection, api: Api, access: Access, audit: Audit) -> Uplink:
     settings, clock, store = gateway.settings, gateway.clock, gateway.store
     topics = Topics(settings.gateway.id)
-    ids = frozenset(component.component_id for component in gateway.registry)
-
-    async def audit(entry: AuditEntry) -> None:
-        await store.write(lambda tx: tx.audit(entry, clock.wall_ms()))
-
     requests = RequestServer(
         api=api,
-        access=load_access(settings.access.file, ids),
+        access=access,
         topics=topics,
         clock=clock,
         audit=audit,

@@ -50,11 +50,11 @@ class _AccessFile(Section):
     actors: dict[Name, _ActorSection] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Access:
     """Who may ask over MQTT. `strangers`: the role of an actor nobody has named; None: refused.
 
-    `keys`: actor -> name of the key -> raw Ed25519 public key.
+    `keys`: actor -> name of the key -> raw Ed25519 public key. Ask it for each request anew: it may be reloaded.
     """
 
     actors: Mapping[str, Actor] = field(default_factory=dict)
@@ -67,6 +67,14 @@ class Access:
         if known is not None or self.strangers is None or not is_name(name):
             return known
         return Actor(name, self.strangers, transport="mqtt")
+
+    def reload(self, file: Path | None, components: frozenset[str] | None = None) -> None:
+        """Read the access file again, as `load_access` does: who is not in it any more may ask nothing more.
+
+        Raises ConfigError, and then everything stays as it was.
+        """
+        newer = load_access(file, components)
+        self.actors, self.keys, self.strangers = newer.actors, newer.keys, newer.strangers
 
 
 def load_access(file: Path | None, components: frozenset[str] | None = None) -> Access:
