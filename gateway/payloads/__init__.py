@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from gateway import requests as ask
+from gateway.payloads.attributes import DrainReport as DrainReport
 from gateway.payloads.base import Told as Told
 from gateway.payloads.events import ATTRIBUTES as ATTRIBUTES
 from gateway.payloads.events import EVENTS as EVENTS
-from gateway.payloads.events import DrainReport as DrainReport
 from gateway.payloads.events import Event as Event
 from gateway.payloads.events import read_event as read_event
+from gateway.payloads.health import Health as Health
 from gateway.payloads.operations import Operation as Operation
 from gateway.payloads.operations import OperationSummary as OperationSummary
 from gateway.payloads.replies import REPLY as REPLY
@@ -24,7 +25,6 @@ from gateway.payloads.results import AuditPage as AuditPage
 from gateway.payloads.results import Component as Component
 from gateway.payloads.results import Components as Components
 from gateway.payloads.results import DrainAccepted as DrainAccepted
-from gateway.payloads.results import Health as Health
 from gateway.payloads.results import Metrics as Metrics
 from gateway.payloads.results import MovedRequest as MovedRequest
 from gateway.payloads.results import OneComponent as OneComponent

@@ -20,6 +20,8 @@ Time = Annotated[AwareDatetime, WithJsonSchema(TIME_SCHEMA)]  # RFC 3339 in UTC,
 Serial = Annotated[str, Field(pattern="^0x[0-9A-F]{16}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
+Milliseconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Seq = Annotated[int, Field(ge=1)]
 # Codes may be added: a reader takes any text, the schema names those there are.
 ErrorCode = Annotated[str, WithJsonSchema({"type": "string", "enum": [str(code) for code in Code]})]

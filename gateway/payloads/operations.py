@@ -70,7 +70,7 @@ class RoutedResult(Told):
 Result = PairingResult | CommandResult | RoutedResult
 
 
-class Aggregation(Told):
+class AggregationRule(Told):
     """When a routed command has succeeded."""
 
     policy: Policy
@@ -116,7 +116,7 @@ class Operation(Told):
     """Of a routed command, in order."""
     barrier: bool | None = None
     """Of a routed command: its children begin together, or never."""
-    aggregation: Aggregation | None = None
+    aggregation: AggregationRule | None = None
     """Of a routed command."""
     parent_id: str | None = None
     """Of a child: the request_id of the routed command."""

@@ -5,14 +5,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.component import ComponentKind, DrainMode, QueueMode
-from gateway.payloads.base import Count, ErrorCode, Seq, Serial, Sha256, Time, Told
+from gateway.payloads.base import Count, ErrorCode, Milliseconds, Seq, Serial, Sha256, Share, Time, Told
 from gateway.payloads.operations import Operation
 from gateway.payloads.states import Evidence, QueueStatus
 from gateway.presence import Presence, Reason
 
 Place = Annotated[int, Field(ge=1)]  # in a queue; 1 is next
-Share = Annotated[float, Field(ge=0, le=1)]
-Milliseconds = Annotated[float, Field(ge=0)]
 
 
 class OneRequest(Told):
@@ -178,101 +176,6 @@ class Timestamp(Told):
     """Wall time, trusted from now on."""
 
     timestamp: Time
-
-
-class AnswersDropped(Told):
-    """Answers of components that nobody was waiting for."""
-
-    invalid: Count
-    """Damaged."""
-    late: Count
-    double: Count
-    foreign: Count
-    """Never asked for, or by another."""
-
-
-class BusHealth(Told):
-    """What is counted on one bus since the gateway started."""
-
-    name: str
-    interface: str
-    """As python-can calls it."""
-    state: str
-    """UP, DOWN, GONE, BUS_OFF or ERROR_PASSIVE."""
-    heard: str
-    """The state, or SILENT: up, and nobody is heard."""
-    frames: Count
-    sent: Count
-    send_retries: Count
-    """How often there was no room to send."""
-    overflow: Count
-    """Frames lost on our side of the wire."""
-    error_frames: Count
-    faults: Count
-    """Errors of the adapter, and frames that could not be read."""
-    reconnects: Count
-    last_error: str | None
-    frames_judged: Count
-    invalid: Count
-    """Heartbeats that were damaged."""
-    strangers: Count
-    """Heartbeats of nodes in no configuration."""
-    components: Count
-    online: Count
-    flapping: Count
-    babbling: Count
-    observer_troubles: Count
-    """How often we could not listen."""
-    off_period: list[str]
-    """component_ids that do not keep the period declared for them."""
-    answers_dropped: AnswersDropped
-    exchange_load: float | None
-    """Part of the bit rate that exchanges took lately; null: the bit rate is not known."""
-    budget_waits: Count
-    """Frames that waited for the bus's budget."""
-
-
-class UpstreamHealth(Told):
-    """How the way to the broker is; no more than configured false where there is none."""
-
-    configured: bool
-    connected: bool | None = None
-    broker: str | None = None
-    outbox: Count | None = None
-    """Events that have not reached the broker."""
-    since: Time | None = None
-    """When it was connected or lost."""
-    reconnects: Count | None = None
-    turned_away: dict[str, Count] | None = None
-    """Messages that got no answer, by reason."""
-    refused_by_broker: dict[str, Count] | None = None
-    """What the broker's access rules forbade, by kind."""
-    dropped: Count | None = None
-    """Messages from the broker that found no room."""
-    last_error: str | None = None
-
-
-class Health(Told):
-    """What is well and what is not."""
-
-    healthy: bool
-    """Every bus is heard, and the broker connected where there is one."""
-    queue_depth: Count
-    """Operations that wait."""
-    active_operations: Count
-    """Operations that are PROCESSING."""
-    attempts: dict[str, Count]
-    """How many attempts ended in which action since the start; broken: by our own fault."""
-    average_wait_ms: Milliseconds
-    """Milliseconds; of the last hour."""
-    average_processing_ms: Milliseconds
-    """Milliseconds; of the last hour."""
-    failure_rate: Share
-    """Of the last hour."""
-    buses: list[BusHealth]
-    upstream: UpstreamHealth
-    timestamp: Time
-    time_trusted: bool
 
 
 class Spread(Told):

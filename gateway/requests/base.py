@@ -28,7 +28,9 @@ def _time(text: str) -> str:
     return text
 
 
-Time = Annotated[str, StringConstraints(max_length=40), AfterValidator(_time)]  # RFC 3339 with its offset
+Time = Annotated[  # RFC 3339 with its offset
+    str, StringConstraints(max_length=40), AfterValidator(_time), Field(json_schema_extra={"format": "date-time"})
+]
 
 
 class Model(BaseModel):
