@@ -79,7 +79,9 @@ CODES: Final[Mapping[Code, CodeInfo]] = {
     Code.PROXY_NOT_AUTHORIZED: CodeInfo(_R, "Name a proxy that the target's configuration lists."),
     Code.NOT_OWNER: CodeInfo(_R, "Ask the component's owner, or have the component granted to you."),
     Code.NOT_AUTHORIZED: CodeInfo(_R, "Have an administrator give your actor the role this needs."),
-    Code.BAD_SIGNATURE: CodeInfo(_R, "Ask over the control socket of the gateway."),
+    Code.BAD_SIGNATURE: CodeInfo(
+        _R, "Sign the request with a key of yours that the access file names; see bms-gateway access."
+    ),
     Code.REPLAYED: CodeInfo(_C, "Use a fresh id for every new request."),
     Code.REQUEST_EXPIRED: CodeInfo(_R, "Send it again with a later end, at most one hour away."),
     Code.EXPIRY_OUT_OF_RANGE: CodeInfo(_R, "Choose a waiting time within these bounds."),

@@ -16,7 +16,7 @@ from gateway.api.desk import Desk as Desk
 from gateway.api.desk import Tuning as Tuning
 from gateway.api.rates import Pace, Rates
 from gateway.api.verbs import REQUESTS as REQUESTS
-from gateway.api.verbs import Verb
+from gateway.api.verbs import Verb as Verb
 from gateway.errors import Code, Refusal
 from gateway.event import GATEWAY
 from gateway.operation import Reach, RequestType
@@ -57,7 +57,7 @@ class Api:
             return await self._audited(asked, verb)
         key = call.actor, call.call_id
         if key in self._under_way:
-            raise Refusal(Code.REPLAYED, "The same request is being answered at this moment.")
+            return await self._audited(asked, verb, "The same request is being answered at this moment.")
         self._under_way.add(key)
         try:
             known = await self._desk.store.read(lambda reader: reader.remembered(*key, asked.now_ms))
@@ -65,26 +65,27 @@ class Api:
                 return await self._audited(asked, verb)
             digest, answer = known
             if digest != call.digest:
-                raise Refusal(Code.REPLAYED, "This id was used for another request.")
+                return await self._audited(asked, verb, "This id was used for another request.")
             return answer
         finally:
             self._under_way.discard(key)
 
-    async def _audited(self, asked: Asked, verb: Verb) -> Answer:
+    async def _audited(self, asked: Asked, verb: Verb, replayed: str = "") -> Answer:
         """Answer a request that was not answered before; a refusal is audited and remembered, like an effect.
 
         What comes too soon is forgotten, so that it may come again; of a streak of those only the first is audited.
+        `replayed`: why its id cannot be answered for; what was remembered under that id stays.
         """
         pace = self._pace(asked)
         try:
-            return await self._answer(asked, verb, pace)
+            return await self._answer(asked, verb, pace, replayed)
         except Refusal as no:
             answer = refused(no)
             code = no.code
 
         def refuse(tx: Tx) -> None:
-            tx.audit(asked.audit(_subject(asked.fields), code), asked.now_ms)
-            if asked.call is not None and not pace.wait_ms:
+            tx.audit(asked.audit(subject_of(asked.fields), code), asked.now_ms)
+            if asked.call is not None and not pace.wait_ms and not replayed:
                 tx.remember(asked.call, answer)
 
         if pace.first or not pace.wait_ms:
@@ -97,11 +98,13 @@ class Api:
         per_minute = desk.parameters.requests_per_minute
         return self._rates.take(asked.actor.name, desk.clock.monotonic(), per_minute, emergency=emergency)
 
-    async def _answer(self, asked: Asked, verb: Verb | None, pace: Pace) -> Answer:
+    async def _answer(self, asked: Asked, verb: Verb | None, pace: Pace, replayed: str = "") -> Answer:
         if verb is not None and not any(asked.actor.may(role) for role in verb.roles):
             raise Refusal(Code.NOT_AUTHORIZED, f"{asked.request} needs the role {verb.roles[0]}.")
         if pace.wait_ms:
             raise Refusal(Code.RATE_LIMITED, "You ask too often.", retry_after_ms=pace.wait_ms)
+        if replayed:
+            raise Refusal(Code.REPLAYED, replayed)
         if verb is None:
             raise Refusal(Code.UNKNOWN_COMMAND, f"There is no request {asked.request[:64]!r}.")
         return await verb.handler(self._desk, asked, ask.validated(verb.model, asked.fields))
@@ -116,7 +119,7 @@ def _is_emergency(asked: Asked, commands: Commands) -> bool:
     return asked.request == "queue_pairing_request" and asked.fields.get("request_type") == RequestType.EMERGENCY
 
 
-def _subject(fields: Mapping[str, Any]) -> str:
+def subject_of(fields: Mapping[str, Any]) -> str:
     """Return what a refused request was about, for the audit: an id if it named one, shortened."""
     for name in ("request_id", "component_id", "target_component"):
         value = fields.get(name)

@@ -27,7 +27,8 @@ from gateway.settings import SyncSection
 from gateway.sync.access import Access, load_access
 from gateway.sync.broker import Broker
 from gateway.sync.payload import Encoding
-from gateway.sync.requests import Audit, RequestServer
+from gateway.sync.refusals import Audit
+from gateway.sync.requests import RequestServer
 from gateway.sync.socket import ControlSocket
 from gateway.sync.state import Birth, States
 from gateway.sync.topics import Topics
@@ -74,7 +75,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
         drain.run(),
         Notices(store, parameters, clock).run(),
         Retention(store=store, parameters=parameters, clock=clock, folder=folder).run(),
-        *_outside(gateway, api, way_up),
+        *_outside(gateway, api, way_up, tuning),
     ]
     work += [monitor.run() for monitor in gateway.monitors]
     return work + [link.run() for link in gateway.links.values()]
@@ -123,7 +124,7 @@ def _drain(
     )
 
 
-def _outside(gateway: Gateway, api: Api, way_up: WayUp) -> Work:
+def _outside(gateway: Gateway, api: Api, way_up: WayUp, tuning: Tuning) -> Work:
     """Return the ways in and out: the control socket, and MQTT where it is configured."""
     at, file = gateway.settings.gateway, gateway.settings.access.file
 
@@ -136,7 +137,8 @@ def _outside(gateway: Gateway, api: Api, way_up: WayUp) -> Work:
         AccessReload(access, file, gateway.registry, audit).run(),
     ]
     if gateway.settings.sync is not None:
-        way_up.uplink = _uplink(gateway, gateway.settings.sync, api, access, audit)
+        requests = _requests(gateway, api, tuning, access, audit)
+        way_up.uplink = _uplink(gateway, gateway.settings.sync, requests)
         work.append(way_up.uplink.run())
     return work
 
@@ -155,17 +157,21 @@ def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder,
     )
 
 
-def _uplink(gateway: Gateway, sync: SyncSection, api: Api, access: Access, audit: Audit) -> Uplink:
-    settings, clock, store = gateway.settings, gateway.clock, gateway.store
-    topics = Topics(settings.gateway.id)
-    requests = RequestServer(
+def _requests(gateway: Gateway, api: Api, tuning: Tuning, access: Access, audit: Audit) -> RequestServer:
+    return RequestServer(
         api=api,
         access=access,
-        topics=topics,
-        clock=clock,
+        topics=Topics(gateway.settings.gateway.id),
+        clock=gateway.clock,
         audit=audit,
-        must_sign=frozenset(Role(role) for role in settings.access.require_signature),
+        must_sign=frozenset(Role(role) for role in gateway.settings.access.require_signature),
+        per_minute=lambda: tuning.current.requests_per_minute,
     )
+
+
+def _uplink(gateway: Gateway, sync: SyncSection, requests: RequestServer) -> Uplink:
+    settings, clock, store = gateway.settings, gateway.clock, gateway.store
+    topics = Topics(settings.gateway.id)
     birth = Birth(store.epoch, clock.wall_ms(), gateway.config_hash, tuple(gateway.links))
     return Uplink(
         broker=Broker.of(sync, settings.gateway.id),

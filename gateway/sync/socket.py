@@ -19,7 +19,7 @@ from gateway.clock import Clock
 from gateway.errors import Code, ConfigError, Refusal
 from gateway.ids import is_name
 from gateway.ports import Call
-from gateway.sync.envelope import Requests, digest, refused, take_end, take_id
+from gateway.sync.envelope import Requests, digest, refused, take_id, take_life
 from gateway.sync.frames import read_frame, read_map, write_frame
 from gateway.sync.tally import Tally
 
@@ -87,7 +87,7 @@ class ControlSocket:
                     return
                 fields = read_map(body)
                 sound = True
-                answer = await self._answer(actor, fields, body)
+                answer = await self._answer(actor, fields)
             except Refusal as no:
                 self.tally.count("a frame that cannot be read", no.message)
                 sound, answer = False, {"id": None, **refused(no)}
@@ -97,14 +97,14 @@ class ControlSocket:
             if not sound:
                 return
 
-    async def _answer(self, actor: Actor | None, fields: dict[str, Any], body: bytes) -> dict[str, Any]:
+    async def _answer(self, actor: Actor | None, fields: dict[str, Any]) -> dict[str, Any]:
         call_id = take_id(fields)
         try:
             who, request = self._admit(actor), _request(call_id, fields)
-            end = take_end(fields, self._clock)
+            life = take_life(fields, self._clock)
         except Refusal as no:
             return {"id": call_id, **refused(no)}
-        call = None if end is None else Call(who.name, str(call_id), digest(request, body), end)
+        call = None if life is None else Call(who.name, str(call_id), digest(request, fields), life.until)
         return {"id": call_id, **await self._api.call(who, request, fields, call)}
 
     def _admit(self, actor: Actor | None) -> Actor:
