@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.bus import e2e
+from gateway.bus.dbc import load
 from gateway.bus.wire import EXTENDED, EXTENDED_MASK, Filter
 from gateway.errors import PeerError
 
@@ -122,13 +123,9 @@ def load_codecs(path: Path | None = None) -> Mapping[str, Codec]:
     """Read a DBC of our shape (ours by default): message name -> codec.
 
     Only messages with the attribute GwRole are ours; those without an explicit GenMsgCycleTime have no `cycle_ms`,
-    because the attribute's default would apply to every message.
+    because the attribute's default would apply to every message. Raises ConfigError for a file that cannot be read.
     """
-    import cantools  # noqa: PLC0415 - half a second on a slow board; what never speaks our protocol never pays it
-
-    database = cantools.database.Database()
-    database.add_dbc_file(path or dbc_path())
-    ours = ((message, _attributes(message)) for message in database.messages)
+    ours = ((message, _attributes(message)) for message in load(path or dbc_path()).by_name.values())
     return {message.name: _codec(message, attributes) for message, attributes in ours if "GwRole" in attributes}
 
 
