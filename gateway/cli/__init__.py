@@ -10,7 +10,9 @@ import click
 
 from gateway import __version__
 from gateway.cli import verbs
+from gateway.cli.access import access
 from gateway.cli.asking import CONFIG, REFUSED, Failure, reach_options, remember
+from gateway.cli.schema import schema
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # The heavy libraries are imported by the command that needs them: `--help` answers at once, on slow boards too.
@@ -150,7 +152,7 @@ def completion(shell: str) -> None:
     click.echo(made(cli, {}, "bms-gateway", "_BMS_GATEWAY_COMPLETE").source())
 
 
-RUNNING: Final = (run, check, simulate, demo, completion)
+RUNNING: Final = (run, check, access, simulate, demo, schema, completion)
 for command in (*RUNNING, *chain.from_iterable(verbs.VERBS.values())):
     cli.add_command(command)
 

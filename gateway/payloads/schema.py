@@ -6,6 +6,7 @@ schema tells, since fields may be added; what it is sent may not.
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -50,7 +51,8 @@ class _Told(_Asked):
         return self.generate_inner(inner["schema"])
 
 
-def definitions() -> dict[str, Schema]:
+@cache
+def definitions() -> Mapping[str, Schema]:
     """Return the schema of every payload by its name, and of whatever they share.
 
     `GatewayState`, `PresenceState`, `QueueState`; `Event` and one each as `ComponentOnlineEvent`; for each request
