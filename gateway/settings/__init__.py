@@ -31,7 +31,7 @@ KEY_BYTES: Final = 16  # AES-128
 
 def _hexadecimal(value: object) -> object:
     try:
-        return int(value, 16) if isinstance(value, str) else value
+        return int(value.encode("ascii"), 16) if isinstance(value, str) else value  # nor digits of other scripts
     except ValueError:
         raise ValueError(f'"{value}" is no hexadecimal number') from None
 
@@ -46,6 +46,13 @@ def _broker_address(broker: str) -> str:
     return broker
 
 
+def _location(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must be a path")
+    return path
+
+
+Location = Annotated[Path, AfterValidator(_location)]
 Serial = Annotated[int, BeforeValidator(_hexadecimal), Field(gt=0, lt=1 << 64)]
 Protocol = Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)]  # noqa: PLR2004 - MQTT 5 written as a number
 Broker = Annotated[str, AfterValidator(_broker_address)]
@@ -61,8 +68,8 @@ class GatewaySection(Section):
     """Who this gateway is and where it keeps things."""
 
     id: Name
-    state_dir: Path = Path("/var/lib/bms-gateway")
-    socket: Path = Path("/run/bms-gateway/control.sock")
+    state_dir: Location = Path("/var/lib/bms-gateway")
+    socket: Location = Path("/run/bms-gateway/control.sock")
     socket_group: str | None = None
 
     @property
@@ -78,7 +85,7 @@ class BusSection(Section):
     interface: str
     channel: str | int | None = None
     bitrate: Annotated[int, Field(gt=0)] | None = None
-    dbc: list[Path] = []
+    dbc: list[Location] = []
     options: dict[str, Any] = {}
     receive_buffer_bytes: Annotated[int, Field(ge=4096)] = 4 * 1024 * 1024
 
@@ -109,7 +116,7 @@ class ComponentSection(Section):
     parent: Name | None = None
     owner: Name
     serial: Serial | None = None  # 64 bits; text as "0x00A3000012345678"
-    key_file: Path | None = None
+    key_file: Location | None = None
     proxies: list[Name] = []
     accepts_proxy: bool = True
     capabilities: list[str] = []
@@ -177,10 +184,10 @@ class SyncSection(Section):
     encoding: Literal["msgpack", "json"] = "msgpack"
     client_id: str | None = None
     username: str | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    password_file: Location | None = None
+    ca_file: Location | None = None
+    cert_file: Location | None = None
+    key_file: Location | None = None
     keepalive_s: Annotated[int, Field(ge=2, le=3600)] = 30
     session_expiry_s: Annotated[int, Field(ge=0, le=4_294_967_295)] = 86_400
     outbox_max_bytes: Annotated[int, Field(ge=65_536)] = 268_435_456
@@ -190,7 +197,7 @@ class SyncSection(Section):
 class AccessSection(Section):
     """Where the actors stand, and which roles must sign what they ask over MQTT."""
 
-    file: Path | None = None
+    file: Location | None = None
     require_signature: list[Role] = [Role.ADMIN]
 
 

@@ -64,18 +64,24 @@ class Source:
         return f" ({name})" if isinstance(name, str) else ""
 
 
+def parse(file: Path) -> dict[str, Any]:
+    """Return what a TOML file says. Raises ConfigError where it cannot be read or is no TOML."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as why:
+        raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
+    except RecursionError as why:
+        raise ConfigError([f"{file}: no valid TOML: nested too deep"]) from why
+    except ValueError as why:  # no UTF-8, no TOML, an integer of thousands of digits
+        raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
+
+
 def read(file: Path, environ: Mapping[str, str], prefix: str) -> Source:
     """Read `file` and lay the variables PREFIX + SECTION__KEY over it.
 
     A variable's value is TOML where it parses as that, else text. Raises ConfigError where the file is no TOML.
     """
-    try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as why:
-        raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
-        raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
-    source = Source(file, raw)
+    source = Source(file, parse(file))
     for variable, text in sorted(environ.items()):
         if variable.startswith(prefix):
             _override(source, variable, variable.removeprefix(prefix).lower(), text)
@@ -90,7 +96,7 @@ def _override(source: Source, variable: str, path: str, text: str) -> None:
         return
     try:
         table[key] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         table[key] = text
     source.overridden[section, key] = variable
 

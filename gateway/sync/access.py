@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,13 +85,9 @@ def load_access(file: Path | None, components: frozenset[str] | None = None) -> 
     if file is None:
         return Access(strangers=Role.VIEWER)
     try:
-        parsed = _AccessFile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except OSError as why:
-        raise ConfigError([f"{file}: cannot be read: {why.strerror}"]) from why
-    except ValidationError as why:  # before ValueError, which it is too
+        parsed = _AccessFile.model_validate(toml_source.parse(file))
+    except ValidationError as why:
         raise toml_source.misfit(file, why, _AccessFile) from why
-    except ValueError as why:
-        raise ConfigError([f"{file}: no valid TOML: {why}"]) from why
     problems = _dangling(parsed, components)
     if problems:
         raise ConfigError([f"{file}: {problem}" for problem in problems])

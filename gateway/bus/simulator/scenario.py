@@ -1,6 +1,5 @@
 """Scenarios: which devices are simulated and what trouble they make when. TOML in, plans out."""
 
-import tomllib
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -173,11 +172,7 @@ def load_scenario(path: Path | None, settings: Settings) -> Scenario:
 
 def _read(path: Path) -> ScenarioFile:
     try:
-        return ScenarioFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as why:
-        raise ConfigError([f"{path}: cannot be read: {why.strerror}"]) from why
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
-        raise ConfigError([f"{path}: no valid TOML: {why}"]) from why
+        return ScenarioFile.model_validate(toml_source.parse(path))
     except ValidationError as why:
         raise toml_source.misfit(path, why, ScenarioFile) from why
 
