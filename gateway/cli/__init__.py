@@ -69,11 +69,14 @@ def run(config: Path, scenario: Path | None) -> None:
 def check(config: Path) -> None:
     """List every problem of a configuration.
 
-    Each with its place. Reads everything the daemon would, and changes nothing.
+    Each with its place. Reads everything the daemon would, and changes nothing. Warnings are no problems.
     """
-    from gateway.cli.check import problems_of  # noqa: PLC0415 - see above
+    from gateway.cli.caution import warnings_of  # noqa: PLC0415 - see above
+    from gateway.cli.check import problems_of  # noqa: PLC0415
 
     problems = problems_of(config)
+    for warning in warnings_of(config):
+        click.echo(f"warning: {warning}", err=True)
     if problems:
         raise Failure("\n".join(problems), CONFIG)
     click.echo(f"{config}: no problems")

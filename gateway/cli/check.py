@@ -15,9 +15,13 @@ from gateway.bus.frames import load_codecs
 from gateway.errors import ConfigError
 from gateway.queue.store.inspection import inspect
 from gateway.settings import Survey, examine
+from gateway.settings.loading import CREDENTIALS, is_credential
 from gateway.sync.access import load_access
+from gateway.sync.broker import Broker
 
 Problems = Iterator[str]
+
+_SECRETS: Final = ("password_file", "ca_file", "cert_file", "key_file")  # of [sync]
 
 
 def problems_of(file: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -83,7 +87,7 @@ def _keys(survey: Survey) -> Problems:
     try:
         survey.settings.components()
     except ConfigError as why:
-        yield from why.problems
+        yield from (problem for problem in why.problems if f"${CREDENTIALS}/" not in problem)  # which is told already
 
 
 def _access(survey: Survey) -> Problems:
@@ -94,17 +98,16 @@ def _access(survey: Survey) -> Problems:
 
 
 def _sync_files(survey: Survey) -> Problems:
-    for key in ("password_file", "ca_file", "cert_file", "key_file"):
-        path: Path | None = getattr(survey.settings.sync, key, None)
-        if path is not None:
-            yield from (f"sync.{key}: {problem}" for problem in _unreadable(path))
-
-
-def _unreadable(path: Path) -> Problems:
-    try:
-        path.open("rb").close()
-    except OSError as why:
-        yield f"{path}: {why.strerror}"
+    """Password, certificates and key must be there, and be such."""
+    sync = survey.settings.sync
+    if sync is None or any(is_credential(getattr(sync, key, None)) for key in _SECRETS):
+        return
+    broker = Broker.of(sync, "")
+    for look in (broker.password, broker.tls_context):
+        try:
+            look()
+        except ConfigError as why:
+            yield from (f"sync.{problem}" for problem in why.problems)
 
 
 def _socket_group(survey: Survey) -> Problems:

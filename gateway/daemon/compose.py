@@ -25,7 +25,7 @@ from gateway.queue.retention import Retention
 from gateway.recorder import Recorder
 from gateway.settings import SyncSection
 from gateway.sync.access import Access, load_access
-from gateway.sync.broker import Broker
+from gateway.sync.broker import EXPOSED, Broker
 from gateway.sync.payload import Encoding
 from gateway.sync.refusals import Audit
 from gateway.sync.requests import RequestServer
@@ -172,9 +172,12 @@ def _requests(gateway: Gateway, api: Api, tuning: Tuning, access: Access, audit:
 def _uplink(gateway: Gateway, sync: SyncSection, requests: RequestServer) -> Uplink:
     settings, clock, store = gateway.settings, gateway.clock, gateway.store
     topics = Topics(settings.gateway.id)
+    broker = Broker.of(sync, settings.gateway.id)
+    if broker.exposed:
+        log.warning("%s: %s", broker.name, EXPOSED)
     birth = Birth(store.epoch, clock.wall_ms(), gateway.config_hash, tuple(gateway.links))
     return Uplink(
-        broker=Broker.of(sync, settings.gateway.id),
+        broker=broker,
         topics=topics,
         states=States(topics, birth, gateway.registry, Encoding(sync.encoding)),
         store=store,

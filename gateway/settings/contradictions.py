@@ -93,8 +93,9 @@ def _unsafe(sync: "SyncSection") -> list[Contradiction]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to `host` stays on this machine."""
+    """Whether what is sent to `host` stays on this machine. Of names only localhost: others change where they lead."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

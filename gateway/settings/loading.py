@@ -15,6 +15,11 @@ from gateway.settings.contradictions import contradictions
 from gateway.settings.toml_source import Source
 
 ENV_PREFIX: Final = "BMS_GATEWAY__"
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"  # systemd sets it for a unit with LoadCredential=
+_CREDENTIAL: Final = f"${CREDENTIALS}/"
+_NO_CREDENTIALS: Final = (
+    f"${CREDENTIALS} is not set: the unit needs LoadCredential=, and whoever checks by hand a folder of such files"
+)
 
 
 def load(file: Path, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -44,7 +49,7 @@ class Survey:
 def examine(file: Path, environ: Mapping[str, str] = os.environ) -> Survey:
     """Read `file` as `load` does, as far as it is sound. Raises ConfigError only where it is no TOML at all."""
     source = toml_source.read(file, environ, ENV_PREFIX)
-    _from_folder(source.raw, file.resolve().parent)
+    _place_paths(source, file.resolve().parent, environ.get(CREDENTIALS))
     problems = source.problems
     try:
         settings = Settings.model_validate(source.raw)
@@ -96,16 +101,35 @@ _PATHS: Final = {
 }
 
 
-def _from_folder(raw: dict[str, Any], folder: Path) -> None:
-    """Make relative paths in `raw` start at `folder`."""
+def _place_paths(source: Source, folder: Path, credentials: str | None) -> None:
+    """Make relative paths start at `folder`, and secrets of the service at `credentials`, which systemd names."""
     for section, keys in _PATHS.items():
-        content = raw.get(section)
-        tables = content if isinstance(content, list) else [content]
-        for table in (table for table in tables if isinstance(table, dict)):
-            table.update({key: _placed(table[key], folder) for key in keys if key in table})
+        for place, table in _tables(source, section):
+            for key in keys:
+                if credentials is None and is_credential(table.get(key)):
+                    source.problems.append(f"{source.place((*place, key))}: {_NO_CREDENTIALS}")
+                elif key in table:
+                    table[key] = _placed(table[key], folder, credentials)
 
 
-def _placed(value: Any, folder: Path) -> Any:
+def _tables(source: Source, section: str) -> list[tuple[toml_source.Place, dict[str, Any]]]:
+    """Return the tables of a section with their places, as far as they are tables."""
+    content = source.raw.get(section)
+    if isinstance(content, dict):
+        return [((section,), content)]
+    return [((section, n), content[n]) for n in source.rows(section)] if isinstance(content, list) else []
+
+
+def is_credential(path: object) -> bool:
+    """Whether a path leads to the secrets that systemd keeps for the service."""
+    return str(path).startswith(_CREDENTIAL)
+
+
+def _placed(value: Any, folder: Path, credentials: str | None) -> Any:
     if isinstance(value, list):
-        return [_placed(each, folder) for each in value]
-    return str(folder / value) if isinstance(value, str) else value
+        return [_placed(each, folder, credentials) for each in value]
+    if not isinstance(value, str):
+        return value
+    if credentials is not None and is_credential(value):
+        return str(Path(credentials, value.removeprefix(_CREDENTIAL)))
+    return str(folder / value)

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
 from gateway.settings import SyncSection
+from gateway.settings.contradictions import is_loopback
 
 _DEFAULT_PORT: Final = {"mqtt": 1883, "mqtts": 8883}
+EXPOSED: Final = "everybody on the way can read and change what is sent, passwords too; mqtts:// is safe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,62 @@ class Broker:
         """The address, for people."""
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
+    @property
+    def exposed(self) -> bool:
+        """Whether anybody on the way can read what we say, and change it."""
+        return not self.tls and not is_loopback(self.host)
+
     def password(self) -> str | None:
-        """Read the password. Raises OSError."""
-        return None if self.password_file is None else self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        """Read the password. Raises ConfigError."""
+        if self.password_file is None:
+            return None
+        try:
+            return _read("password_file", self.password_file).decode().rstrip("\r\n")
+        except UnicodeDecodeError as why:
+            raise ConfigError([f"password_file: {self.password_file}: holds no text in UTF-8"]) from why
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """Make the TLS settings: 1.2 or newer, the server verified. None: plain. Raises OSError."""
+        """Make the TLS settings: 1.2 or newer, the server verified. None: plain. Raises ConfigError."""
         if not self.tls:
             return None
-        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.ca_file is not None:
+            _read("ca_file", self.ca_file)
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError as why:
+            raise ConfigError([f"ca_file: {self.ca_file}: holds no certificate in PEM"]) from why
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert_file is not None:
-            context.load_cert_chain(self.cert_file, self.key_file)
+        if self.cert_file is not None and self.key_file is not None:
+            _identify(context, self.cert_file, self.key_file)
         return context
+
+
+def _read(key: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as why:
+        raise ConfigError([f"{key}: {path}: {why.strerror}"]) from why
+
+
+def _identify(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
+    """Give `context` our own certificate and its key."""
+    for key, path in (("cert_file", cert_file), ("key_file", key_file)):
+        _read(key, path)  # OpenSSL does not say which one it cannot read
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
+    except _NeedsPassphrase as why:
+        raise ConfigError([f"key_file: {key_file}: needs a passphrase, and nobody is there to give it"]) from why
+    except ssl.SSLError as why:
+        what = "is not the key of" if why.reason == "KEY_VALUES_MISMATCH" else "is no key, or this is no certificate:"
+        raise ConfigError([f"key_file: {key_file}: {what} {cert_file}"]) from why
+
+
+class _NeedsPassphrase(Exception):  # noqa: N818 - what OpenSSL asks for
+    """OpenSSL would ask at the terminal, and wait."""
+
+
+def _no_passphrase() -> str:
+    raise _NeedsPassphrase
 
 
 def parse_url(url: str) -> tuple[str, int, bool]:
