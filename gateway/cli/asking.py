@@ -43,6 +43,8 @@ class Where:
     actor: str | None = None
     password_file: Path | None = None
     ca_file: Path | None = None
+    key_file: Path | None = None
+    key_id: str | None = None
     protocol: str | None = None
     timeout: float | None = None
     as_json: bool = False
@@ -60,6 +62,10 @@ class Where:
             raise click.UsageError("--broker needs --gateway and --actor too.")
         if not self.broker and (self.gateway or self.actor or self.password_file or self.ca_file):
             raise click.UsageError("--gateway, --actor, --password-file and --ca-file go with --broker.")
+        if not self.broker and (self.key_file or self.key_id):
+            raise click.UsageError("--key-file and --key-id go with --broker: at the socket nothing is signed.")
+        if (self.key_file is None) != (self.key_id is None):
+            raise click.UsageError("--key-file and --key-id go together.")
         return self
 
 
@@ -102,6 +108,13 @@ _OPTIONS: Final = (
         help="With --broker: a file that holds the actor's password.",
     ),
     click.option("--ca-file", type=click.Path(path_type=Path), metavar="PATH", help="With --broker: who to trust."),
+    click.option(
+        "--key-file",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="With --broker: sign with the private key in this file; see access keygen.",
+    ),
+    click.option("--key-id", metavar="NAME", help="With --key-file: the key's name in the access file."),
     click.option("--protocol", type=click.Choice(["5", "3.1.1"]), help="With --broker: version of MQTT.  [default: 5]"),
     click.option(
         "--timeout",

@@ -15,6 +15,7 @@ import click
 
 from gateway.cli.asking import (
     ANSWER_S,
+    CONFIG,
     DEFAULT_SOCKET,
     NOBODY,
     REFUSED,
@@ -32,6 +33,7 @@ from gateway.clock import SystemClock
 from gateway.errors import ConfigError
 from gateway.sync.broker import Broker, parse_url
 from gateway.sync.caller import Caller, MqttCaller, NobodyAnswers, SocketCaller
+from gateway.sync.signing import Signer
 
 SHOWN_AFTER_S: Final = 1.0
 POLL_S: Final = (0.2, 2.0)  # first and longest pause: short work is seen to end, long work is left alone
@@ -71,7 +73,16 @@ def _caller(where: Where) -> Caller:
         password_file=where.password_file,
         ca_file=where.ca_file,
     )
-    return MqttCaller(broker, where.gateway, where.actor)
+    return MqttCaller(broker, where.gateway, where.actor, signer=_signer(where))
+
+
+def _signer(where: Where) -> Signer | None:
+    if where.key_file is None or where.key_id is None:
+        return None
+    try:
+        return Signer.load(where.key_id, where.key_file)
+    except ConfigError as why:
+        raise Failure(f"--key-file: {why}", CONFIG) from why
 
 
 @dataclass(frozen=True, slots=True)

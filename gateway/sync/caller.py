@@ -18,6 +18,8 @@ from gateway.sync.frames import read_frame, write_frame
 from gateway.sync.link import Link, connect
 from gateway.sync.message import Incoming, Outgoing
 from gateway.sync.payload import CONTENT_TYPE, MAX_REPLY_BYTES, Encoding, decode_reply, encode
+from gateway.sync.signed import completed, seal
+from gateway.sync.signing import Signer
 from gateway.sync.topics import Topics
 
 _CLOCK_SLACK_MS: Final = 60_000  # clocks that differ this much still understand an hour
@@ -67,13 +69,24 @@ class SocketCaller:
 
 
 class MqttCaller:
-    """Asks a gateway through a broker, as `actor`. `broker`: its client id may be empty, then one is made up."""
+    """Asks a gateway through a broker, as `actor`. `broker`: its client id may be empty, then one is made up.
 
-    def __init__(self, broker: Broker, gateway_id: str, actor: str, encoding: Encoding = Encoding.MSGPACK) -> None:
+    `signer`: signs whatever is asked.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        gateway_id: str,
+        actor: str,
+        encoding: Encoding = Encoding.MSGPACK,
+        signer: Signer | None = None,
+    ) -> None:
         self._broker = broker if broker.client_id else replace(broker, client_id=f"{actor}-{secrets.token_hex(4)}")
         self._topics = Topics(gateway_id)
         self._actor = actor
         self._encoding = encoding
+        self._signer = signer
 
     async def call(self, request: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return the reply {id, ok, result | error}. Raises NobodyAnswers."""
@@ -88,10 +101,8 @@ class MqttCaller:
     async def _ask(self, link: Link, request: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         call_id = str(ULID())
         reply_topic = self._topics.reply(self._actor, call_id)
-        life_ms = min(round(timeout_s * 1000), LONGEST_LIFE_MS - _CLOCK_SLACK_MS)
-        end = rfc3339(time.time_ns() // 1_000_000 + life_ms)
-        payload = encode({**fields, "id": call_id, "expires_at": end}, self._encoding)
         topic = self._topics.request(self._actor, request)
+        payload = self._payload(topic, {**fields, "id": call_id}, timeout_s)
         await link.subscribe(reply_topic)
         waiting = asyncio.create_task(_reply(link, reply_topic), name="wait for the reply")
         watching = asyncio.create_task(link.watch(), name="watch the connection")
@@ -105,6 +116,14 @@ class MqttCaller:
             await _end(waiting, watching)
         link.acknowledge(message)
         return decode_reply(message.payload, self._encoding)
+
+    def _payload(self, topic: str, fields: Mapping[str, Any], timeout_s: float) -> bytes:
+        now_ms = time.time_ns() // 1_000_000
+        life_ms = min(round(timeout_s * 1000), LONGEST_LIFE_MS - _CLOCK_SLACK_MS)
+        if self._signer is None:
+            return encode({**fields, "expires_at": rfc3339(now_ms + life_ms)}, self._encoding)
+        body = completed(fields, fields["id"], now_ms, life_ms)
+        return seal(self._signer, topic, encode(body, self._encoding), self._encoding)
 
 
 async def _reply(link: Link, topic: str) -> Incoming:

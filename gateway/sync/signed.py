@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.clock import Clock
+from gateway.clock import Clock, rfc3339
 from gateway.errors import Code, Refusal
 from gateway.sync.envelope import LONGEST_LIFE_MS, Life, take_life, take_time, wrong_time
 from gateway.sync.payload import Encoding, encode
@@ -88,6 +88,11 @@ def seal(signer: Signer, topic: str, body: bytes, encoding: Encoding) -> bytes:
     if encoding is Encoding.JSON:
         sealed |= {name: base64.b64encode(sealed[name]).decode() for name in ("signature", "body")}
     return encode(sealed, encoding)
+
+
+def completed(fields: Mapping[str, Any], call_id: str, now_ms: int, life_ms: int) -> dict[str, Any]:
+    """Return `fields` as a body to be signed: with id, issued_at and expires_at where they are missing."""
+    return {"id": call_id, "issued_at": rfc3339(now_ms), "expires_at": rfc3339(now_ms + life_ms), **fields}
 
 
 def _raw(value: object, encoding: Encoding) -> bytes | None:

@@ -85,7 +85,10 @@ def test_the_example_of_the_configuration_can_be_loaded(tmp_path: Path) -> None:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
+    """Return the options of a command, and of those below it."""
+    below = command.commands.values() if isinstance(command, click.Group) and command is not cli else ()
+    own = {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
+    return own.union(*map(options_of, below))
 
 
 @pytest.mark.parametrize("name", list(cli.commands))
