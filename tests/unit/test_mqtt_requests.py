@@ -1,7 +1,7 @@
 """The server of requests over a channel that the test holds in its hand: no broker, no waiting."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,11 +9,13 @@ import pytest
 
 from gateway.access import Actor, Role
 from gateway.clock import rfc3339
-from gateway.errors import LinkDown
+from gateway.errors import Code, LinkDown, Refusal
 from gateway.ports import AuditEntry, Call
 from gateway.sync.access import Access
+from gateway.sync.intake import READ_FOR_ONE
 from gateway.sync.message import Incoming, Outgoing, PublishRefused
 from gateway.sync.payload import Encoding, decode_reply, encode
+from gateway.sync.refusals import FIRST
 from gateway.sync.requests import SLOW_PER_ACTOR, RequestServer
 from gateway.sync.topics import Topics
 from tests.doubles import FakeClock
@@ -402,6 +404,115 @@ async def test_an_actor_with_many_slow_requests_is_told_to_wait_and_others_are_s
         await settle()
         await scene.receive(scene.request("anna", "get_health", "call-0009"))
         assert scene.channel.replies[-1]["ok"], "once the slow ones are done it may ask again"
+
+
+async def test_many_slow_requests_at_once_are_no_more_than_the_slow_ones_an_actor_may_have() -> None:
+    scene = Scene(overtake_after_s=0)
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving():
+        for n in range(16):
+            scene.channel.incoming.put_nowait(scene.request("anna", "process_offline_queue", f"slow-{n:04}"))
+        await settle()
+        await settle()
+        assert len(scene.api.effects) == SLOW_PER_ACTOR
+        assert [reply["error"]["code"] for reply in scene.channel.replies] == ["RATE_LIMITED"] * (16 - SLOW_PER_ACTOR)
+        await scene.receive(scene.request("bert", "get_health"))
+        assert scene.channel.replies[-1]["ok"]
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+
+
+async def flood(scene: Scene, requests: Iterable[Incoming]) -> None:
+    for request in requests:
+        scene.channel.incoming.put_nowait(request)
+    while not scene.channel.incoming.empty() or scene.server._lanes:
+        await settle()
+
+
+@pytest.mark.parametrize("bad", ["in order", "unreadable", "without an id", "without an end"])
+async def test_a_flood_is_answered_up_to_a_bound_then_dropped_and_counted_and_others_are_served(bad: str) -> None:
+    scene = Scene(per_minute=lambda: 10)
+    most = READ_FOR_ONE * 10
+    more: dict[str, Any] = {"without an id": {"call_id": None}, "without an end": {"expires_at": None}}.get(bad, {})
+    made = (scene.request(**{"request": "queue_command", "call_id": f"call-{n:04}", **more}) for n in range(1000))
+    if bad == "unreadable":
+        made = (Incoming(TOPICS.request("anna", "queue_command"), b"\xc1") for _ in range(1000))
+    async with scene.serving():
+        await flood(scene, made)
+        assert scene.server.tally.totals["a request of a flood"] == 1000 - most
+        assert len(scene.channel.acknowledged) == 1000, "nothing of it comes again"
+        assert len(scene.channel.replies) <= most
+        assert len(scene.api.effects) == (most if bad == "in order" else 0)
+        await scene.receive(scene.request("bert", "get_health"))
+        assert scene.channel.replies[-1]["ok"]
+        scene.clock.advance(60 / most)
+        await scene.receive(scene.request("anna", "get_health", "call-9999"))
+        assert scene.channel.replies[-1]["ok"], "it may ask again soon"
+    rows = [(entry.action, entry.subject) for entry in scene.audited if entry.code == "RATE_LIMITED"]
+    assert rows == [("queue_command", "gateway")] * FIRST + [("several", f"{1000 - most - FIRST} more")]
+    assert len(scene.audited) <= 2 * (FIRST + 1), "the first of each code, and how many more"
+
+
+async def test_made_up_names_gain_nothing_and_cost_nothing() -> None:
+    scene = Scene(per_minute=lambda: 10)
+    async with scene.serving():
+        await flood(scene, (scene.request(f"name-{n}", "set_params", f"call-{n:04}") for n in range(2000)))
+        assert len(scene.channel.replies) == READ_FOR_ONE * 10
+        assert {reply["error"]["code"] for reply in scene.channel.replies} == {"NOT_AUTHORIZED"}
+        assert len(scene.server.tally.totals) == 2
+        await scene.receive(scene.request("anna", "get_health"))
+        assert scene.channel.replies[-1]["ok"]
+        kept = [value for value in vars(scene.server).values() if isinstance(value, dict)]
+        assert not any(kept)
+    summary = [(entry.actor, entry.action, entry.subject) for entry in scene.audited[2 * FIRST :]]
+    assert summary == [("(strangers)", "several", f"{40 - FIRST} more"), ("(strangers)", "several", "1955 more")]
+
+
+async def test_without_an_access_file_everybody_may_look_and_made_up_names_change_nothing_together() -> None:
+    scene = Scene(per_minute=lambda: 10, access=Access(strangers=Role.VIEWER))
+    async with scene.serving():
+        await flood(scene, (scene.request(f"name-{n}", "set_params", f"call-{n:04}") for n in range(100)))
+        assert len(scene.api.calls) == 40, "the API refuses and audits these"
+        await flood(scene, (scene.request(f"name-{n}", "get_health", f"call-{n:04}") for n in range(100)))
+    assert len(scene.api.calls) == 140
+
+
+async def test_refusals_of_reads_are_answered_and_not_audited() -> None:
+    async with Scene().serving() as scene:
+        await scene.receive(scene.request(expires_at="2001-01-01T00:00:00Z"))
+        assert scene.error() == "REQUEST_EXPIRED"
+        await scene.receive(scene.request("mallory", call_id="call-0002"))
+    assert [(entry.actor, entry.code) for entry in scene.audited] == [("mallory", "NOT_AUTHORIZED")]
+
+
+async def test_refused_changes_are_audited_with_what_they_were_about() -> None:
+    scene = Scene(overtake_after_s=0)
+    scene.api.hold["queue_command"] = asyncio.Event()
+    async with scene.serving():
+        await scene.receive(scene.request(request="queue_command", target_component="module-03"))
+        await scene.receive(scene.request(request="queue_command", target_component="module-04"))
+        late = "2001-01-01T00:00:00Z"
+        await scene.receive(scene.request(request="cancel_request", request_id="req_1", expires_at=late))
+        await scene.receive(scene.request(request="set_params", call_id=None))
+        scene.api.hold["queue_command"].set()
+        await settle()
+    assert [(entry.action, entry.subject, entry.code) for entry in scene.audited] == [
+        ("queue_command", "module-04", "REPLAYED"),
+        ("cancel_request", "req_1", "REQUEST_EXPIRED"),
+        ("set_params", "gateway", "INVALID_ARGUMENT"),
+    ]
+
+
+async def test_a_disk_that_is_full_keeps_nobody_from_being_refused() -> None:
+    scene = Scene()
+
+    async def audit(_: AuditEntry) -> None:
+        raise Refusal(Code.STORAGE_FULL)
+
+    scene.server._refusals._audit = audit
+    async with scene.serving():
+        await scene.receive(scene.request("mallory", "queue_command"))
+    assert scene.error() == "NOT_AUTHORIZED"
 
 
 async def test_no_more_requests_are_taken_than_there_is_room_for() -> None:

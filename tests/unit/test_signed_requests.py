@@ -120,7 +120,7 @@ async def test_the_same_request_signed_anew_or_spelled_otherwise_is_the_same_cal
 
 # --- what does not ----------------------------------------------------------------------------------------------------
 
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "another key of the same name": {"signer": Signer("laptop", ANNAS.key)},
     "a name that the actor has no key of": {"signer": Signer("tablet", ROOTS.key)},
     "the key of another actor": {"signer": ANNAS},
@@ -258,7 +258,7 @@ async def test_what_is_signed_has_a_beginning_and_an_end_that_are_near(
 ) -> None:
     scene = SignedScene()
     now = scene.clock.wall_ms()
-    times = {
+    times: dict[str, Any] = {
         name: None if at is None else rfc3339(now + at * 1000)
         for name, at in (("issued_at", issued_s), ("expires_at", expires_s))
     }
