@@ -44,8 +44,8 @@ class Fleet:
     buses: tuple[str, ...]
     components: tuple[tuple[str, str, str, int, str], ...]  # id, kind, bus, node, extra
 
-    def config(self, folder: Path, can_ports: Mapping[str, int], broker: str, period_ms: int, more: str) -> str:
-        """Return the configuration of their gateway. `more`: further lines of [queue], then sections."""
+    def config(self, folder: Path, can_ports: Mapping[str, int], sync: str, period_ms: int, more: str) -> str:
+        """Return the configuration of their gateway. `sync`: the lines of [sync]; `more`: of [queue], then sections."""
         buses = "".join(
             f'[[bus]]\nname = "{bus}"\ninterface = "remote"\nchannel = "ws://127.0.0.1:{can_ports[bus]}/"\n'
             for bus in self.buses
@@ -65,8 +65,7 @@ period_ms = {period_ms}
 settle_ms = 100
 settle_jitter_ms = 50
 [sync]
-broker = "{broker}"
-encoding = "json"
+{sync}
 [queue]
 requests_per_minute = 1000000
 {more}
@@ -256,18 +255,21 @@ async def scene(
     scenario: str = "",
     environ: Mapping[str, str] | None = None,
     measured: bool = True,
+    broker: Mosquitto | None = None,
+    sync: str = 'encoding = "json"',
 ) -> AsyncIterator[Scene]:
     """Set a scene up in `folder` and clear it away.
 
     `more`: further lines of [queue], then further sections of the configuration. `scenario`: of the devices; empty: all
     that are configured. `environ`: what the daemon finds in its environment beside ours. `measured`: whether coverage
-    is taken of the daemon too; it makes it half as fast, and a killed one keeps nothing of it.
+    is taken of the daemon too; it makes it half as fast, and a killed one keeps nothing of it. `broker`: one that is
+    set up otherwise than ours; its `url` is the gateway's way there. `sync`: further lines of [sync].
     """
-    broker = Mosquitto(folder / "broker").start()
+    broker = (broker or Mosquitto(folder / "broker")).start()
     cans = {bus: CanServer(folder / f"{bus}.log") for bus in fleet.buses}
     config = folder / "gateway.toml"
     ports = {bus: can.port for bus, can in cans.items()}
-    config.write_text(fleet.config(folder, ports, broker.url, period_ms, more))
+    config.write_text(fleet.config(folder, ports, f'broker = "{broker.url}"\n{sync}', period_ms, more))
     settings, clock = load(config, {}), SystemClock()
     links = [Link(section.name, section, clock, Random(1)) for section in settings.bus]
     script = folder / "scenario.toml"
