@@ -1,4 +1,7 @@
-"""The API on a real store with the real command types, and a short way to ask; all around it are doubles."""
+"""The API on a real store with the real command types, and a short way to ask; all around it are doubles.
+
+Whatever it answers and tells is held against its models and the schemas in docs/.
+"""
 
 import sqlite3
 from collections import defaultdict
@@ -13,12 +16,14 @@ from gateway.bus.commands import Catalogue
 from gateway.component import Component, ComponentKind, QueueMode, Registry
 from gateway.event import Event
 from gateway.operation import Mode, Operation
+from gateway.payloads import CONTRACTS
 from gateway.ports import Call, ComponentLoad, DrainReport, ExchangeTimes
 from gateway.presence import Presence
 from gateway.queue.store import SqliteStore
 from gateway.settings import Parameters
 from tests.doubles import FakeClock
 from tests.doubles_queue import FakeRoster
+from tests.told import check_event, check_reply
 
 ANNA = Actor("tech-anna", Role.TECHNICIAN, frozenset({"module-03"}), "mqtt")
 OWNER = Actor("fleet-north", Role.TECHNICIAN, transport="mqtt")
@@ -163,14 +168,20 @@ class ApiScene:
         for component in REGISTRY:
             self.roster.online(component.component_id)
 
-    async def ok(self, actor: Actor, request: str, **fields: Any) -> dict[str, Any]:
+    async def ask(self, actor: Actor, request: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self.api.call(actor, request, fields, self.call)
+        if request in CONTRACTS and request != "get_health":  # whose parts are doubles
+            check_reply(request, {"id": "0123456789", **answer})
+        return answer
+
+    async def ok(self, actor: Actor, request: str, **fields: Any) -> dict[str, Any]:
+        answer = await self.ask(actor, request, fields)
         assert answer["ok"], answer
         result: dict[str, Any] = answer["result"]
         return result
 
     async def no(self, actor: Actor, request: str, **fields: Any) -> dict[str, Any]:
-        answer = await self.api.call(actor, request, fields, self.call)
+        answer = await self.ask(actor, request, fields)
         assert not answer["ok"], answer
         error: dict[str, Any] = answer["error"]
         return error
@@ -205,4 +216,7 @@ async def api_scene(
     clock = clock or FakeClock()
     path = folder / "gateway.db"
     async with SqliteStore.open(path, clock=clock, mode=mode) as store:
-        yield ApiScene(store, path, clock, safety_commands=safety_commands)
+        made = ApiScene(store, path, clock, safety_commands=safety_commands)
+        yield made
+        for event in made.events:
+            check_event(event.payload(epoch=1))
