@@ -56,12 +56,10 @@ def _dbcs(survey: Survey) -> Problems:
         for path in bus.dbc:
             try:
                 load_codecs(path)
-            except OSError as why:
-                yield f"bus {bus.name}: dbc {path}: {why.strerror}"
+            except ConfigError as why:
+                yield from (f"bus {bus.name}: dbc {problem}" for problem in why.problems)
             except KeyError as why:
                 yield f"bus {bus.name}: dbc {path}: a message with GwRole lacks the attribute {why}"
-            except Exception as why:  # noqa: BLE001 - a parser on anybody's file may raise anything
-                yield f"bus {bus.name}: dbc {path}: {why}"
 
 
 def _capabilities(survey: Survey) -> Problems:

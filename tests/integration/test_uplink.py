@@ -14,6 +14,7 @@ import pytest
 from aiomqtt import MqttError
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from gateway.access import Role
 from gateway.component import Component, ComponentKind, Registry
 from gateway.errors import Code, Refusal
 from gateway.presence import Presence
@@ -61,6 +62,7 @@ class Gateway:
         self._broker = broker
         self.epoch = 7
         self.clock = FakeClock()
+        self.access, self.must_sign = Access(actors=ACTORS), frozenset[Role]()
 
     def uplink(self) -> Uplink:
         topics, clock = Topics("gw-1"), self.clock
@@ -76,7 +78,9 @@ class Gateway:
         async def audit(entry: Any) -> None:
             await self.store.write(lambda tx: tx.audit(entry, clock.wall_ms()))
 
-        server = RequestServer(api=self.api, access=Access(actors=ACTORS), topics=topics, clock=clock, audit=audit)
+        server = RequestServer(
+            api=self.api, access=self.access, topics=topics, clock=clock, audit=audit, must_sign=self.must_sign
+        )
         return Uplink(
             broker=broker,
             topics=topics,
