@@ -255,7 +255,7 @@ class EventsDropped(Told):
     types: dict[str, Count]
     """How many of each type."""
     ranges: list[Annotated[list[Seq], Field(min_length=2, max_length=2)]]
-    """[first seq, last seq], both dropped."""
+    """[first seq, last seq], both included: what lies there and has not come will not."""
 
 
 class ParamsChanged(Told):

@@ -1,5 +1,7 @@
 """How the gateway is: what get_health tells of its buses, its queue and its way to the broker."""
 
+from typing import Literal
+
 from gateway.payloads.base import Count, Milliseconds, Share, Time, Told
 
 
@@ -59,20 +61,39 @@ class UpstreamHealth(Told):
     """How the way to the broker is; no more than configured false where there is none."""
 
     configured: bool
+    state: Literal["connected", "slow", "refused", "away"] | None = None
+    """slow: the broker takes its time. refused: its access rules forbid something, see refused."""
     connected: bool | None = None
     broker: str | None = None
-    outbox: Count | None = None
-    """Events that have not reached the broker."""
     since: Time | None = None
     """When it was connected or lost."""
     reconnects: Count | None = None
-    turned_away: dict[str, Count] | None = None
-    """Messages that got no answer, by reason."""
+    sessions_lost: Count | None = None
+    """How often the broker had forgotten the session, and so perhaps requests that waited in it."""
+    losses: dict[str, Count] | None = None
+    """Connections lost or not made, by cause."""
+    cause: str | None = None
+    """Of the last loss, until a connection has held for a minute."""
+    last_error: str | None = None
+    """The last loss in words, until a connection has held for a minute."""
+    outbox: Count | None = None
+    """Events that have not reached the broker."""
+    outbox_bytes: Count | None = None
+    """What those take, in bytes."""
+    events_dropped: Count | None = None
+    """Events that the outbox had no room for."""
+    under_way: Count | None = None
+    """Messages that the broker has not acknowledged yet."""
+    oldest_under_way_ms: Count | None = None
+    """Milliseconds since the oldest of them was sent."""
+    refused: list[str] | None = None
+    """Kinds of topic that the broker's access rules forbid now."""
     refused_by_broker: dict[str, Count] | None = None
-    """What the broker's access rules forbade, by kind."""
+    """What they forbade so far, by kind."""
+    turned_away: dict[str, Count] | None = None
+    """Requests that were not served, by reason."""
     dropped: Count | None = None
     """Messages from the broker that found no room."""
-    last_error: str | None = None
 
 
 class Health(Told):

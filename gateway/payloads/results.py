@@ -262,3 +262,11 @@ class Replayed(Told):
     """How many the broker took."""
     from_seq: Seq
     to_seq: Seq
+    gone: Count
+    """How many of them, up to sent_seq, are stored no longer."""
+    stored_from: Seq | None
+    """The first event from from_seq on that is still stored; null: there is none."""
+    sent_seq: Count
+    """Events up to here have reached the broker; those after it come by themselves."""
+    last_seq: Count
+    """The newest event there is."""
