@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.bus.link import Link
+from gateway.bus.link.replay import clock_for
 from gateway.clock import SystemClock
 from gateway.component import Registry
 from gateway.daemon.compose import compose
@@ -43,7 +44,7 @@ async def run(settings: Settings, *, scenario: Path | None = None) -> None:
     """
     clock, rng = SystemClock(), random.Random()  # noqa: S311 - jitter, no secret
     registry = Registry(settings.components())
-    links = {section.name: Link(section.name, section, clock, rng) for section in settings.bus}
+    links = {section.name: Link(section.name, section, clock_for(section, clock), rng) for section in settings.bus}
     async with AsyncExitStack() as opened:
         _make_folders(settings)
         opened.enter_context(_alone_in(settings.gateway.state_dir))

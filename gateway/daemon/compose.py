@@ -11,6 +11,7 @@ from gateway.bus.commands import Catalogue
 from gateway.bus.exchange import Exchange
 from gateway.bus.exchange.budget import BusBudget
 from gateway.bus.exchange.executor import BusExecutor
+from gateway.bus.link.replay import ReplayClock
 from gateway.bus.monitor import Monitor
 from gateway.bus.monitor.roster import CombinedRoster, CombinedWatches
 from gateway.component import Component, ComponentKind
@@ -145,15 +146,20 @@ def _outside(gateway: Gateway, api: Api, way_up: WayUp, tuning: Tuning) -> Work:
 
 def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder, drain: Drain) -> Monitor:
     here = [component for component in gateway.registry if component.bus == bus]
+    link = gateway.links[bus]
+    pace: dict[str, Any] = {}
+    if isinstance(link.clock, ReplayClock):  # it sleeps by the recording, and no sleep of the machine matters to it
+        pace = {"sleep_until": link.clock.sleep_until, "suspended": lambda: 0.0}
     return Monitor(
-        wire=gateway.links[bus],
+        wire=link,
         components=[(component, gateway.presence_settings(component.component_id)) for component in here],
         codecs=gateway.codecs(bus),
-        clock=gateway.clock,
+        clock=link.clock,
         rows=recalled.rows,
         sink=recorder.take,
         on_ready=drain.ready,
         known_nodes=[component.node for component in here if not component.configured],
+        **pace,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 from gateway.bus.link.adapter import AdapterPort
 from gateway.bus.link.intake import Intake, Lost, Port
 from gateway.bus.link.kernel import SocketcanPort
+from gateway.bus.link.replay import INTERFACE as REPLAY
+from gateway.bus.link.replay import replay_port
 from gateway.bus.wire import BusEvent, Filter, Lane, Receiver
 from gateway.clock import Clock
 from gateway.settings import BusSection
@@ -29,6 +31,8 @@ def retry_wait_s(failures: int, rng: random.Random, bounds_s: tuple[float, float
 
 def port_for(intake: Intake, settings: BusSection) -> Port:
     """Return the port that `settings` describe."""
+    if settings.interface == REPLAY:
+        return replay_port(intake, settings)
     channel = intake.name if settings.channel is None else settings.channel
     if settings.interface == "socketcan":  # its bit rate is the system's to set
         return SocketcanPort(intake, str(channel), settings.receive_buffer_bytes)
@@ -53,7 +57,7 @@ class Link:
     ) -> None:
         self.name = name
         self.interface = settings.interface
-        self._clock = clock
+        self.clock = clock
         self._rng = rng
         self._retry_s = retry_s
         self._intake = Intake(name, clock)
@@ -72,14 +76,14 @@ class Link:
         """Serve the bus and build it anew whenever it is lost. Ends by cancellation, or by a listener's bug."""
         failures = 0
         while True:
-            began = self._clock.monotonic()
+            began = self.clock.monotonic()
             try:
                 await self._port.serve()
             except Lost as why:
                 self._intake.counts.reconnects += 1
                 self._intake.counts.last_error = str(why)
                 self._intake.tell(why.condition, str(why))
-            failures = 1 if self._clock.monotonic() - began > self._retry_s[1] else failures + 1
+            failures = 1 if self.clock.monotonic() - began > self._retry_s[1] else failures + 1
             wait_s = retry_wait_s(failures, self._rng, self._retry_s)
             self._intake.expect(wait_s + GRACE_S)
             await asyncio.sleep(wait_s)

@@ -9,7 +9,7 @@ settled.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.bus.frames import Codec
@@ -50,6 +50,7 @@ class Monitor:
         on_ready: told a component_id that can be spoken to, and whether it has booted.
         suspended: how long the machine has been suspended in all, s.
         known_nodes: strangers that were told of in an earlier life, and are not to be told of again.
+        sleep_until: waits for a time of the monotonic clock, where that is not the machine's.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Monitor:
         on_ready: OnReady,
         suspended: Callable[[], float] = suspended_s,
         known_nodes: Collection[int] = (),
+        sleep_until: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self.name = wire.name
+        self._sleep_until = sleep_until or self._sleep
         self._wire, self._clock, self._suspended = wire, clock, suspended
         self._codecs = {name: codecs[name] for name in KINDS}
         self._health = BusHealth(clock.monotonic())
@@ -210,8 +213,11 @@ class Monitor:
         """Look whenever something is due, for ever."""
         planned = self._clock.monotonic()
         while True:
-            await asyncio.sleep(max(0.0, planned - self._clock.monotonic()))
+            await self._sleep_until(planned)
             planned = self.look(planned)
+
+    async def _sleep(self, until: float) -> None:
+        await asyncio.sleep(max(0.0, until - self._clock.monotonic()))
 
     def look(self, planned: float) -> float:
         """Give the verdicts that are due. `planned`: when this look was to be. Returns when to look next."""

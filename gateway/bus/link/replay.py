@@ -1,0 +1,181 @@
+"""A recorded bus instead of a real one: `interface = "replay"`, at real or any speed, on a clock of its own.
+
+What listens to such a bus lives by its clock, which stands where the recording stands: a drive of an hour is judged in
+seconds, or in a day, with the same verdicts. Whoever waits for a time on it is woken before any frame that came later.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from gateway.bus.link.intake import Intake
+from gateway.bus.logs import Recording
+from gateway.bus.wire import Condition, Frame
+from gateway.clock import Clock
+from gateway.errors import ConfigError, LinkDown, MisuseError
+from gateway.settings import BusSection, Section
+from gateway.wording import path, phrase
+
+INTERFACE: Final = "replay"
+BATCH_S: Final = 0.010  # frames handed on at once, as on a real bus
+MOST_AT_ONCE: Final = 4096
+GRACE_S: Final = 60.0  # a slow disk may take so long for one batch
+_SETTLE: Final = 8  # turns of the loop within which whoever was woken says how long it sleeps next
+
+
+class ReplayOptions(Section):
+    """`speed`: times real time, or "max". `source`: which bus of the recording is meant, as it is named there."""
+
+    speed: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"] = 1.0
+    source: str | int | None = None
+
+
+class ReplayClock:
+    """Time as a recording has it: it stands still unless it is moved. Satisfies `gateway.clock.Clock`.
+
+    `began`: the real monotonic time at which the recording began, and the origin of this one.
+    """
+
+    def __init__(self, real: Clock) -> None:
+        self._real = real
+        self.began, self._began_wall_ms = real.monotonic(), real.wall_ms()
+        self._now = 0.0  # s, since the beginning of the recording
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    def monotonic(self) -> float:
+        """Seconds of the same origin as the real clock's, when the recording began."""
+        return self.began + self._now
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the epoch, as if the recording had begun when the gateway did."""
+        return self._began_wall_ms + round(self._now * 1000)
+
+    def trusted(self) -> bool:
+        """Whether wall time is known to be good."""
+        return self._real.trusted()
+
+    async def sleep_until(self, at: float) -> None:
+        """Wait until `monotonic` has come to `at`."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (at, next(self._numbers), woken))
+        await woken
+
+    async def advance(self, to: float, speed: float | None) -> None:
+        """Move on to `to` (s of the recording), waking on the way whoever waits for a time before it.
+
+        `speed`: times real time; None: as fast as that goes.
+        """
+        while self._sleepers and self._sleepers[0][0] - self.began <= to:
+            at, _, woken = self._sleepers[0]
+            await self._pass(at - self.began, speed)
+            heapq.heappop(self._sleepers)
+            before = len(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+            for _ in range(_SETTLE):
+                await asyncio.sleep(0)
+                if len(self._sleepers) > before:
+                    break
+        await self._pass(to, speed)
+
+    async def _pass(self, to: float, speed: float | None) -> None:
+        if speed is not None:
+            due = self.began + to / speed
+            await asyncio.sleep(max(0.0, due - self._real.monotonic()))
+        self._now = max(self._now, to)
+
+
+class ReplayPort:
+    """Plays a recording once; then the bus is down. Nothing can be sent to it. `clock`: the one it moves."""
+
+    def __init__(self, intake: Intake, path: Path, options: ReplayOptions, clock: ReplayClock) -> None:
+        self._intake = intake
+        self._path = path
+        self._speed = None if options.speed == "max" else options.speed
+        self._recorded = iter(Recording(path, options.source))
+        self._clock = clock
+        self._ahead: deque[Frame] = deque()  # read from the file, and not yet the time for it
+
+    async def serve(self) -> None:
+        """Play. Raises ConfigError for a file that is no recording; returns never."""
+        more = self._read_ahead()
+        self._intake.tell(Condition.UP, str(self._path))
+        end = f"the recording {self._path.name} is over"
+        while more:
+            last = self._ahead[-1][2]
+            self._intake.expect(GRACE_S + (0.0 if self._speed is None else BATCH_S / self._speed))
+            await self._clock.advance(last, self._speed)
+            self._hand_on(last)
+            await asyncio.sleep(0)  # the rest of the gateway has its turn at any speed
+            try:
+                more = self._read_ahead()
+            except ConfigError as why:  # what was read so far is as true as ever
+                more, end = False, str(why)
+        self._intake.expect(float("inf"))
+        self._intake.tell(Condition.DOWN, end)
+        await asyncio.Event().wait()
+
+    async def send(self, can_id: int, data: bytes, deadline: float) -> None:  # noqa: ARG002 - as the port says
+        """Raise LinkDown: nobody listens in a recording."""
+        raise LinkDown(f"{self._intake.name} is a recording")
+
+    def read_now(self) -> None:
+        """Hand on what had arrived by now."""
+        self._hand_on(self._clock.monotonic() - self._clock.began)
+
+    def frames_received(self) -> int:
+        """Return how many frames were played."""
+        return self._intake.counts.frames
+
+    def _read_ahead(self) -> bool:
+        """Read the frames of the next moment. Whether there were any."""
+        first = next(self._recorded, None)
+        if first is None:
+            return False
+        self._ahead.append(first)
+        for frame in self._recorded:
+            self._ahead.append(frame)
+            if frame[2] > first[2] + BATCH_S or len(self._ahead) >= MOST_AT_ONCE:
+                break
+        return True
+
+    def _hand_on(self, until: float) -> None:
+        """Hand on the frames up to `until` (s of the recording), with their times on the clock."""
+        began, ahead, frames = self._clock.began, self._ahead, []
+        while ahead and ahead[0][2] <= until:
+            can_id, data, at = ahead.popleft()
+            frames.append((can_id, data, began + at))
+        if frames:
+            self._intake.hand_all(frames)
+
+
+def replay_port(intake: Intake, settings: BusSection) -> ReplayPort:
+    """Return the port that `settings` describe. Raises ConfigError for what they lack."""
+    if not isinstance(intake.clock, ReplayClock):
+        raise MisuseError(f"{intake.name} is a recording and needs a clock of its own")
+    return ReplayPort(intake, *recording_of(settings), intake.clock)
+
+
+def recording_of(settings: BusSection) -> tuple[Path, ReplayOptions]:
+    """Return the file and how to play it. Raises ConfigError with every problem."""
+    try:
+        options = ReplayOptions.model_validate(settings.options)
+    except ValidationError as why:
+        known = ReplayOptions.model_fields
+        raise ConfigError(
+            [f"bus {settings.name}: options.{path(error['loc'])}: {phrase(error, known)}" for error in why.errors()]
+        ) from why
+    if settings.channel is None:
+        raise ConfigError([f"bus {settings.name}: channel: must name the file of the recording"])
+    return Path(str(settings.channel)), options
+
+
+def clock_for(settings: BusSection, real: Clock) -> Clock:
+    """Return the clock by which a bus lives: the machine's, or for a recording one of its own."""
+    return ReplayClock(real) if settings.interface == INTERFACE else real

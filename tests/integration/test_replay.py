@@ -1,0 +1,186 @@
+"""A recorded bus is judged like a live one, at any speed."""
+
+import asyncio
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+
+from gateway.bus.frames import load_codecs
+from gateway.bus.link import Link
+from gateway.bus.link.replay import ReplayClock, clock_for, recording_of
+from gateway.bus.monitor import Monitor
+from gateway.bus.wire import EXTENDED_MASK, Condition
+from gateway.clock import SystemClock
+from gateway.component import Component, ComponentKind
+from gateway.errors import ConfigError, LinkDown, MisuseError
+from gateway.ports import PresenceChange
+from gateway.settings import BusSection, PresenceSection
+from tests.doubles_bus import FakeNode
+from tests.integration.link_bench import until
+
+HEADER = "Time Stamp,ID,Extended,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
+PERIOD_S = 0.5
+NODES = {"steady": 0xA1, "fickle": 0xA2, "other": 0xA3}
+
+
+def record(path: Path, seconds: float, *, silent: tuple[float, float]) -> Path:
+    """Write a recording of three modules, one of which falls silent and comes back."""
+    codec = load_codecs()["HB_MODULE"]
+    nodes = {name: FakeNode(codec, node) for name, node in NODES.items()}
+    lines = []
+    for beat in range(round(seconds / PERIOD_S)):
+        for number, (name, node) in enumerate(nodes.items()):
+            at = beat * PERIOD_S + number * 0.003
+            if name == "fickle" and silent[0] <= at < silent[1]:
+                continue
+            can_id, data, _ = node.beat(at)
+            cells = ",".join(f"{byte:02X}" for byte in data)
+            lines.append(f"{round(at * 1e6) + 7_000_000},{can_id & EXTENDED_MASK:08X},true,0,8,{cells}\n")
+    path.write_text(HEADER + "".join(lines))
+    return path
+
+
+def components():
+    presence = PresenceSection(period_ms=round(PERIOD_S * 1000))
+    kind = ComponentKind.MODULE
+    return [(Component(name, kind, "can0", node, owner="o"), presence) for name, node in NODES.items()]
+
+
+async def judged(path: Path, speed: object) -> list[tuple[str, str, float]]:
+    """Play a recording; return (component, presence, seconds of the recording) of every change."""
+    section = BusSection(name="can0", interface="replay", channel=str(path), options={"speed": speed})
+    clock = clock_for(section, SystemClock())
+    assert isinstance(clock, ReplayClock)
+    link = Link("can0", section, clock, random.Random(1))
+    told: list[tuple[str, str, float]] = []
+    began_ms = clock.wall_ms()
+
+    def sink(notices) -> None:
+        told.extend(
+            (notice.component_id, str(notice.presence), round((notice.at - began_ms) / 1000, 2))
+            for notice in notices
+            if isinstance(notice, PresenceChange)
+        )
+
+    monitor = Monitor(
+        wire=link,
+        components=components(),
+        codecs=load_codecs(),
+        clock=clock,
+        rows={},
+        sink=sink,
+        on_ready=lambda *_: None,
+        suspended=lambda: 0.0,
+        sleep_until=clock.sleep_until,
+    )
+    conditions: list[Condition] = []
+    link.watch(lambda event: conditions.append(event.condition))
+    tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(link.run())]
+    try:
+        async with asyncio.timeout(20):
+            await until(lambda: Condition.DOWN in conditions or any(task.done() for task in tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+    return told
+
+
+async def test_a_recording_is_judged_alike_at_any_speed(tmp_path):
+    path = record(tmp_path / "drive.csv", 12.0, silent=(4.0, 8.0))
+    at_once = await judged(path, "max")
+    assert await judged(path, 40) == at_once
+    (fickle_back,) = [at for name, presence, at in at_once if (name, presence) == ("fickle", "ONLINE") and at > 4]
+    assert [change for change in at_once if change[0] == "fickle" and change[2] < 11] == [
+        ("fickle", "ONLINE", 0.5),
+        ("fickle", "OFFLINE", 5.25),  # 3.5 periods after 3.5 s
+        ("fickle", "ONLINE", fickle_back),
+    ]
+    assert fickle_back == pytest.approx(8.5, abs=0.02)
+    assert {change[:2] for change in at_once if change[2] < 11} == {
+        (name, presence)
+        for name in NODES
+        for presence in ("ONLINE", "OFFLINE")
+        if name == "fickle" or presence == "ONLINE"
+    }
+
+
+async def test_at_twice_real_speed_a_recording_takes_half_its_time(tmp_path):
+    path = record(tmp_path / "drive.csv", 1.0, silent=(0.0, 0.0))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await judged(path, 2)
+    assert loop.time() - began > 0.2
+
+
+def replayed(path: Path, **more) -> BusSection:
+    return BusSection(name="can0", interface="replay", channel=str(path), options=more)
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        (replayed(Path("x"), speed=0), "bus can0: options.speed"),
+        (replayed(Path("x"), speed="slow"), "bus can0: options.speed"),
+        (replayed(Path("x"), sped=1), 'options.sped: unknown key (did you mean "speed"?)'),
+        (BusSection(name="can0", interface="replay"), "bus can0: channel: must name the file of the recording"),
+    ],
+)
+def test_options_that_cannot_be_are_named(section, problem):
+    with pytest.raises(ConfigError) as refused:
+        recording_of(section)
+    assert problem in str(refused.value)
+
+
+async def test_a_recording_that_cannot_be_read_ends_the_start(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.csv: cannot be read"):
+        await judged(tmp_path / "none.csv", "max")
+
+
+async def test_a_recording_that_is_cut_off_is_good_up_to_there(tmp_path):
+    whole = record(tmp_path / "drive.csv", 3.0, silent=(0.0, 0.0))
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(gzip.compress(whole.read_bytes())[:-40])
+    assert ("steady", "ONLINE", 0.5) in await judged(cut, "max")
+
+
+async def test_nothing_can_be_sent_to_a_recording(tmp_path):
+    section = replayed(record(tmp_path / "drive.csv", 1.0, silent=(0.0, 0.0)))
+    link = Link("can0", section, clock_for(section, SystemClock()), random.Random(1))
+    with pytest.raises(LinkDown, match="is a recording"):
+        await link.send(1, b"", deadline=0.0)
+    assert link.frames_received() == 0
+
+
+def test_a_recording_needs_a_clock_of_its_own(tmp_path):
+    with pytest.raises(MisuseError):
+        Link("can0", replayed(tmp_path / "drive.csv"), SystemClock(), random.Random(1))
+
+
+async def test_whoever_waits_is_woken_in_order_and_never_late():
+    section = replayed(Path("x"))
+    clock = clock_for(section, SystemClock())
+    assert isinstance(clock, ReplayClock)
+    began, woken = clock.monotonic(), []
+
+    async def sleeper(name: str, *times: float) -> None:
+        for at in times:
+            await clock.sleep_until(began + at)
+            woken.append((name, at, round(clock.monotonic() - began, 6)))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sleeper("a", 1.0, 2.0, 3.0))
+        tasks.create_task(sleeper("b", 1.5, 2.5))
+        gone = tasks.create_task(sleeper("c", 2.2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await clock.advance(2.4, None)
+        assert [(name, at) for name, at, _ in woken] == [("a", 1.0), ("b", 1.5), ("a", 2.0)]
+        await clock.advance(5.0, None)
+    assert all(at == now for _, at, now in woken)
+    assert clock.trusted()
