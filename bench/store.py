@@ -199,7 +199,7 @@ class Waiting:
         self.took: list[float] = []
         self.db = open_database(folder / f"claim-{queued}.db", clock)
         self.db.execute("PRAGMA synchronous = OFF")  # what a sync takes is measured elsewhere
-        self.tx = Transaction(self.db, clock, max_pages=1 << 22, keep_events=1, upstream=False)
+        self.tx = Transaction(self.db, clock, max_pages=1 << 22, outbox_max_bytes=65_536, upstream=False)
         for start in range(0, queued, 1000):
             self.tx.begin()
             for _ in range(start, min(start + 1000, queued)):

@@ -17,7 +17,8 @@ EVENT_TYPES: Final = frozenset(
     component_degraded component_flapping component_babbling component_replaced component_unresponsive request_progress
     request_queued request_started request_completed request_retried request_failed request_expired
     request_cancelled request_abandoned request_settled request_discarded queue_processed queue_reordered queue_alert
-    position_notice bus_down bus_up observer_degraded database_salvaged params_changed gateway_started gateway_stopping
+    position_notice bus_down bus_up observer_degraded database_salvaged events_dropped params_changed
+    gateway_started gateway_stopping
     """.split()
 )
 

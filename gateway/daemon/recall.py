@@ -9,7 +9,7 @@ from gateway.clock import Clock
 from gateway.daemon.parts import Gateway, Recalled
 from gateway.errors import Refusal, StoreUnavailable
 from gateway.ports import Tx
-from gateway.queue.store import BYTES_PER_EVENT, KEEP_EVENTS, SqliteStore
+from gateway.queue.store import OUTBOX_MAX_BYTES, SqliteStore
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ async def open_store(opened: AsyncExitStack, settings: Settings, clock: Clock) -
         clock=clock,
         mode=settings.queue.mode,
         max_bytes=settings.queue.max_database_bytes,
-        keep_events=KEEP_EVENTS if sync is None else sync.outbox_max_bytes // BYTES_PER_EVENT,
+        outbox_max_bytes=OUTBOX_MAX_BYTES if sync is None else sync.outbox_max_bytes,
         upstream=sync is not None,
     )
     try:

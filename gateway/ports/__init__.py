@@ -24,6 +24,7 @@ from gateway.ports.records import Figures as Figures
 from gateway.ports.records import History as History
 from gateway.ports.records import Load as Load
 from gateway.ports.records import OfflineOperation as OfflineOperation
+from gateway.ports.records import OutboxFigures as OutboxFigures
 from gateway.ports.records import Page as Page
 from gateway.ports.records import QueueStatus as QueueStatus
 from gateway.ports.records import Registration as Registration

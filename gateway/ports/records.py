@@ -68,6 +68,15 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxFigures:
+    """What waits for the broker. `dropped`: events that went to make room without having reached it, ever."""
+
+    events: int
+    bytes: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page of operations; `next_cursor` None: the last one."""
 

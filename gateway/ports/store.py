@@ -27,6 +27,7 @@ from gateway.ports.records import (
     History,
     Load,
     OfflineOperation,
+    OutboxFigures,
     Page,
     QueueStatus,
     Registration,
@@ -175,6 +176,10 @@ class Reader(Protocol):
 
     def events_after(self, seq: int, limit: int) -> list[Event]:
         """Return stored events with a seq above `seq`, in order, at most `limit`."""
+        ...
+
+    def gone(self, from_seq: int, to_seq: int) -> int:
+        """Return how many events of a range were, and are stored no longer."""
         ...
 
     def last_seq(self) -> int:
@@ -339,7 +344,7 @@ class Tx(Reader, Protocol):
         ...
 
     def acknowledge(self, seq: int) -> None:
-        """Everything up to `seq` has reached the broker: those events may go when room is needed."""
+        """Everything up to `seq` has reached the broker: those events go first when room is needed."""
         ...
 
     def parameters(self) -> dict[str, Any]:
@@ -372,4 +377,8 @@ class Store(Protocol):
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call `listener` on the loop after every commit that stored events, with them, in order of seq."""
+        ...
+
+    def outbox(self) -> OutboxFigures:
+        """What waits for the broker, as of the last commit; asks nobody."""
         ...

@@ -8,7 +8,7 @@ from gateway.event import Event
 from gateway.operation import Action, Ending, Outcome, RequestType
 from gateway.ports import Call, PresenceChange
 from gateway.presence import Presence
-from gateway.queue.store.records import FORGET_CALLS, PRUNE_EVENTS
+from gateway.queue.store.records import FORGET_CALLS
 from gateway.queue.store.sql import connect
 from tests.doubles import FakeClock
 from tests.store_scene import StoreScene, scene
@@ -118,41 +118,15 @@ async def test_the_newest_trusted_time_is_known_at_the_next_start(tmp_path: Path
         assert told.store.last_event_at == NOW + 7
 
 
-async def emit_many(told: StoreScene, count: int) -> None:
-    await told.store.write(lambda tx: [tx.emit(Event("bus_up", "gateway", NOW)) for _ in range(count)])
-
-
-async def test_old_events_go_only_once_they_are_acknowledged(tmp_path: Path) -> None:
-    async with scene(tmp_path / "queue.db", keep_events=100) as told:
-        await emit_many(told, 1000)
-        assert len(await told.stored_events()) == 1000
-        await told.store.write(lambda tx: tx.acknowledge(600))
-        assert (await told.stored_events())[0].seq == 601
-        await told.store.write(lambda tx: tx.acknowledge(5000))  # more than there is
-        assert await told.store.read(lambda reader: reader.acknowledged_seq()) == 1000
-        assert (await told.stored_events())[0].seq == 901
-        await told.store.write(lambda tx: tx.acknowledge(10))  # never backwards
-        assert await told.store.read(lambda reader: reader.acknowledged_seq()) == 1000
-
-
-async def test_without_an_upstream_old_events_go_by_themselves(tmp_path: Path) -> None:
-    async with scene(tmp_path / "queue.db", keep_events=100, upstream=False) as told:
-        for _ in range(10):
-            await emit_many(told, 200)
-        kept = [event.seq for event in await told.stored_events()]
-        assert kept[-1] == 2000
-        assert 100 <= len(kept) <= 100 + PRUNE_EVENTS
-
-
 async def test_numbers_are_not_given_again_where_all_events_have_gone(tmp_path: Path) -> None:
     async with scene(tmp_path / "queue.db") as told:
-        await emit_many(told, 3)
+        await told.store.write(lambda tx: [tx.emit(Event("bus_up", "gateway", NOW)) for _ in range(3)])
         await told.store.write(lambda tx: tx.acknowledge(3))
     db = connect(told.path)
     db.execute("DELETE FROM event")
     db.close()
     async with scene(tmp_path / "queue.db") as told:
-        await emit_many(told, 1)
+        await told.store.write(lambda tx: tx.emit(Event("bus_up", "gateway", NOW)))
         assert told.events[0].seq == 4
 
 

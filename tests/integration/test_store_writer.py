@@ -264,7 +264,7 @@ async def test_a_lock_held_by_somebody_else_is_waited_for(told: StoreScene) -> N
 
 
 async def test_the_log_beside_the_database_is_bounded(tmp_path: Path) -> None:
-    async with scene(tmp_path / "queue.db", keep_events=100, upstream=False) as told:
+    async with scene(tmp_path / "queue.db", outbox_max_bytes=10_000, upstream=False) as told:
         for _ in range(60):
             await told.store.write(partial(flood, 1000))
         wal = told.path.with_name(told.path.name + "-wal").stat().st_size

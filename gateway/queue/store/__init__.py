@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 from gateway.clock import Clock
 from gateway.event import Event
 from gateway.operation import Mode
-from gateway.ports import Reader, Tx
+from gateway.ports import OutboxFigures, Reader, Tx
 from gateway.queue.store.damage import finish_interrupted, is_damage, is_sound, salvage
 from gateway.queue.store.reading import Reading
 from gateway.queue.store.sql import QUERIES, connect, limit_size, migrate
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_BYTES: Final = 1 << 30
-BYTES_PER_EVENT: Final = 512  # about what one takes; turns a bound in bytes into one in events
-KEEP_EVENTS: Final = (256 << 20) // BYTES_PER_EVENT
+OUTBOX_MAX_BYTES: Final = 256 << 20
+OUTBOX_PART: Final = 2  # of the database, at most one half: what waits to be done needs room, too
 
 
 class SqliteStore:
@@ -45,6 +45,7 @@ class SqliteStore:
         self.epoch = _next_epoch(db)
         self.last_event_at = int(db.execute(QUERIES["last_event_at"]).fetchone()[0])
         self._listeners: list[Callable[[Sequence[Event]], None]] = []
+        self._outbox = transaction.outbox
         self._writer = Writer(transaction, db, clock=clock, on_events=self._tell, max_waiting=max_waiting)
         self._reading, self._studying = reading, studying
 
@@ -57,7 +58,7 @@ class SqliteStore:
         clock: Clock,
         mode: Mode = Mode.PRIORITY,
         max_bytes: int = MAX_BYTES,
-        keep_events: int = KEEP_EVENTS,
+        outbox_max_bytes: int = OUTBOX_MAX_BYTES,
         upstream: bool = True,
         max_waiting: int = MAX_WAITING,
     ) -> AsyncIterator[Self]:
@@ -68,8 +69,9 @@ class SqliteStore:
             clock: Says when, and whether that may be believed.
             mode: In which order operations are worked off; those that wait already are put into it, too.
             max_bytes: The file grows no further. New work is refused a little before, so that old work can end.
-            keep_events: Events kept for replay; older ones go once acknowledged.
-            upstream: False where nobody will ever acknowledge: older events go at once.
+            outbox_max_bytes: What events may take, those that wait for the broker and those kept for replay; and no
+                more than half of `max_bytes`. What must not be lost stays above it.
+            upstream: False where nobody will ever acknowledge: none waits, and the oldest go first.
             max_waiting: Changes that may wait for the writer; callers beyond them await room.
 
         Raises:
@@ -84,8 +86,9 @@ class SqliteStore:
             opened.push_async_callback(reading.close)
             studying = Reading(path, clock, max_pages=max_pages, name="store-student")
             opened.push_async_callback(studying.close)
+            outbox = min(outbox_max_bytes, max_bytes // OUTBOX_PART)
             transaction = Transaction(
-                db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream, mode=mode
+                db, clock, max_pages=max_pages, outbox_max_bytes=outbox, upstream=upstream, mode=mode
             )
             store = cls(db, transaction, clock, reading=reading, studying=studying, max_waiting=max_waiting)
             db.execute("PRAGMA shrink_memory")  # the whole file has gone through its cache
@@ -111,6 +114,10 @@ class SqliteStore:
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """Call `listener` on the loop after every commit that stored events, with them, in order of seq."""
         self._listeners.append(listener)
+
+    def outbox(self) -> OutboxFigures:
+        """What waits for the broker, as of the last commit; asks nobody."""
+        return self._outbox.figures
 
     def writer_alive(self) -> bool:
         """Whether the writer makes progress; for the watchdog."""

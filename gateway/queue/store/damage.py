@@ -53,6 +53,7 @@ def salvage(path: Path, now_ms: int, *, time_trusted: bool) -> None:
         migrate(db, partial.name)
         db.execute("BEGIN IMMEDIATE")
         rows, damaged = _copy(set_aside, db)
+        db.execute(QUERIES["forget_counts"])
         seq = _next_seq(db, now_ms, lost="event" in damaged and not rows["event"])
         _keep_epoch_growing(db, now_ms)
         attributes = {"set_aside": set_aside.name, "salvaged": rows, "damaged": damaged}

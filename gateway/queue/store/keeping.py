@@ -16,9 +16,9 @@ class Keeping(Records):
     """What outlives operations. `max_pages`: how large the database may grow."""
 
     def __init__(
-        self, db: sqlite3.Connection, clock: Clock, *, max_pages: int, keep_events: int, upstream: bool
+        self, db: sqlite3.Connection, clock: Clock, *, max_pages: int, outbox_max_bytes: int, upstream: bool
     ) -> None:
-        super().__init__(db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream)
+        super().__init__(db, clock, max_pages=max_pages, outbox_max_bytes=outbox_max_bytes, upstream=upstream)
         names = [row[1] for row in db.execute("PRAGMA table_info(operation)")]
         columns = ", ".join(name for name in names if name != "id")
         self._archive = QUERIES["archive"].format(columns=columns)

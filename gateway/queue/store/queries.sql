@@ -239,17 +239,14 @@ SELECT max(
     (SELECT coalesce(max(seq), 0) FROM event), coalesce((SELECT value FROM meta WHERE name = 'acknowledged_seq'), 0)
 );
 
--- name: first_seq
-SELECT coalesce(min(seq), 0) FROM event;
-
 -- name: last_event_at
 SELECT coalesce(max(at), 0) FROM (SELECT at FROM event WHERE time_trusted ORDER BY seq DESC LIMIT 1000);
 
--- name: prune_events
-DELETE FROM event WHERE seq <= ?;
-
 -- name: meta
 SELECT value FROM meta WHERE name = ?;
+
+-- name: all_meta
+SELECT name, value FROM meta;
 
 -- name: put_meta
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;

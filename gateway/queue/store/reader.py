@@ -228,6 +228,11 @@ class SqlReader:
         """Return stored events with a seq above `seq`, in order, at most `limit`."""
         return [event_of(row) for row in self._execute(QUERIES["events_after"], (seq, limit))]
 
+    def gone(self, from_seq: int, to_seq: int) -> int:
+        """Return how many events of a range were, and are stored no longer."""
+        last = min(to_seq, self.last_seq())
+        return max(0, last - from_seq + 1 - int(self._value(QUERIES["stored_between"], (from_seq, last))))
+
     def last_seq(self) -> int:
         """Return the seq of the newest event; 0 before the first."""
         return int(self._value(QUERIES["last_seq"]))

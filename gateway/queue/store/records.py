@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.event import Event
+from gateway.event import GATEWAY, Event
 from gateway.ports import AuditEntry, Call, PresenceChange
 from gateway.queue.store.audit import GENESIS, audit_row
+from gateway.queue.store.outbox import Outbox, event_bytes
 from gateway.queue.store.presence_rows import Absences, expected_after, told
 from gateway.queue.store.reader import SqlReader
 from gateway.queue.store.rows import decode, encode, event_row
 from gateway.queue.store.session import Session
 from gateway.queue.store.sql import QUERIES
+from gateway.queue.store.tombstone import TYPE as DROPPED
 from gateway.queue.store.undo import Undo
 
-PRUNE_EVENTS: Final = 256  # at least so many at a time: a commit should not pay for each event that goes,
-PRUNE_MOST: Final = 10_000  # and at most so many: nor should one caller wait for all of them
 FORGET_CALLS: Final = 64
 
 _INSERT_EVENT, _INSERT_AUDIT = QUERIES["insert_event"], QUERIES["insert_audit"]
@@ -25,24 +25,24 @@ _INSERT_EVENT, _INSERT_AUDIT = QUERIES["insert_event"], QUERIES["insert_audit"]
 class Records(SqlReader):
     """Everything of `ports.Tx` that is about no operation, and what jobs and groups are to the writer.
 
-    `keep_events`: how many events may stay; older ones go once they are acknowledged, or where there is no upstream.
+    `outbox_max_bytes`: what events may take. `upstream`: whether any of them wait for a broker.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, clock: Clock, *, max_pages: int, keep_events: int, upstream: bool
+        self, db: sqlite3.Connection, clock: Clock, *, max_pages: int, outbox_max_bytes: int, upstream: bool
     ) -> None:
         super().__init__(db, clock, max_pages=max_pages)
-        self._keep_events, self._upstream = keep_events, upstream
         self._undo = Undo()
         self._last_seq = self.last_seq()  # of the groups before; those of `_events` follow
-        self._first_seq = int(self._value(QUERIES["first_seq"]))
+        self.outbox = Outbox(db, max_bytes=outbox_max_bytes, upstream=upstream, last_seq=self._last_seq)
         self._held: dict[str, Any] = {  # and taken back where a job is undone
             "acknowledged": self.acknowledged_seq(),
             "chain": db.execute(QUERIES["audit_head"]).fetchone() or (0, GENESIS),
         }
         self._calls = 0
         self._events: list[Event] = []
-        self._job = (0, 0)
+        self._event_bytes = 0
+        self._job = (0, 0, 0)
         self._trusted = False  # the clock; looked at once a group
         self._session = Session(db, self._undo)
         self._execute = self._session.read
@@ -57,7 +57,7 @@ class Records(SqlReader):
     def start_job(self) -> None:
         """Begin what may be undone by itself."""
         self._session.start_job()
-        self._job = self._undo.mark(), len(self._events)
+        self._job = self._undo.mark(), len(self._events), self._event_bytes
 
     def end_job(self) -> None:
         """Keep what the job did."""
@@ -66,17 +66,19 @@ class Records(SqlReader):
     def undo_job(self) -> None:
         """Undo what the job did, here and in the database."""
         self._session.undo_job()
-        mark, events = self._job
+        mark, events, self._event_bytes = self._job
         self._undo.back(mark)
         del self._events[events:]
 
     def commit(self) -> list[Event]:
         """Make the group durable; returns its events."""
-        oldest = self._prune()
+        self._session.send()
+        self._bound_outbox()
         self._session.commit()
-        self._first_seq = oldest
+        self.outbox.settle()
         self._undo.settle()
         events, self._events = self._events, []
+        self._event_bytes = 0
         self._last_seq += len(events)
         return events
 
@@ -84,6 +86,7 @@ class Records(SqlReader):
         """Undo the group."""
         self._undo.back(0)
         self._events.clear()
+        self._event_bytes = 0
         self._session.abort()
 
     # --- what a job does ----------------------------------------------------------------------------------------------
@@ -105,22 +108,22 @@ class Records(SqlReader):
     ) -> int:
         seq = self._newest_seq() + 1
         event = Event(kind, subject, at, attributes, trusted and self._trusted, seq, wakes)
-        self._session.change(_INSERT_EVENT, event_row(event))
+        row = event_row(event)
+        self._session.change(_INSERT_EVENT, row)
         self._events.append(event)
+        self._event_bytes += event_bytes(row)
         return seq
 
     def _newest_seq(self) -> int:
         return self._last_seq + len(self._events)
 
-    def _prune(self) -> int:
-        """Drop events that are neither owed to anybody nor within the bound; returns the oldest seq left."""
-        surplus = self._newest_seq() - self._keep_events
-        last = min(surplus, self._held["acknowledged"]) if self._upstream else surplus
-        if last - self._first_seq < PRUNE_EVENTS:
-            return self._first_seq
-        last = min(last, self._first_seq + PRUNE_MOST)
-        self._session.change(QUERIES["prune_events"], (last,))
-        return last + 1
+    def _bound_outbox(self) -> None:
+        """Keep the events within their bound, those of this group among them; tell of what had to go."""
+        acknowledged = self._held["acknowledged"]
+        told = self.outbox.make_room(acknowledged, self._newest_seq(), self._event_bytes)
+        if told is not None:
+            self._store(DROPPED, GATEWAY, self._clock.wall_ms(), told)
+        self.outbox.note(self._newest_seq(), len(self._events), self._event_bytes, tells=told is not None)
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` has reached the broker: those events may go when room is needed."""

@@ -61,7 +61,7 @@ class Session:
 
     def commit(self) -> None:
         """Make the group durable."""
-        self._send_all()
+        self.send()
         self._db.execute("COMMIT")
 
     def abort(self) -> None:
@@ -124,7 +124,7 @@ class Session:
     def execute(self, query: str, values: Row = ()) -> sqlite3.Cursor:
         """Change any table at once."""
         self._save()
-        self._send_all()
+        self.send()
         return self._db.execute(query, values)
 
     def _save(self) -> None:
@@ -140,9 +140,10 @@ class Session:
     def _show_all(self) -> None:
         if self._operations.waiting or self._others.waiting or self._latest:
             self._save()
-            self._send_all()
+            self.send()
 
-    def _send_all(self) -> None:
+    def send(self) -> None:
+        """Hand the database whatever waits. Between jobs it takes no savepoint."""
         for key in list(self._latest):
             self._others.waiting.append((key[0], self._latest[key]))
             self._undo.drop(self._latest, key)

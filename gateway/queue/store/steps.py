@@ -50,11 +50,11 @@ class Steps(Keeping):
         clock: Clock,
         *,
         max_pages: int,
-        keep_events: int,
+        outbox_max_bytes: int,
         upstream: bool,
         mode: Mode = Mode.PRIORITY,
     ) -> None:
-        super().__init__(db, clock, max_pages=max_pages, keep_events=keep_events, upstream=upstream)
+        super().__init__(db, clock, max_pages=max_pages, outbox_max_bytes=outbox_max_bytes, upstream=upstream)
         db.execute(QUERIES["order_anew"], (int(Priority.LOW) if mode is Mode.FIFO else None,))
         self._mode = mode
         self._depths = Depths(db, self._undo)
