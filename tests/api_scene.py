@@ -119,6 +119,10 @@ class Upstream:
     def __init__(self) -> None:
         self.replayed: list[tuple[int, int]] = []
         self.touched: list[str] = []
+        self.sent = 1_000_000
+
+    def sent_seq(self) -> int:
+        return self.sent
 
     def touch(self, component_id: str) -> None:
         self.touched.append(component_id)

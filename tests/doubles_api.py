@@ -93,6 +93,15 @@ class Ledger:
     def check_audit(self) -> AuditCheck:
         return self.check
 
+    def events_after(self, seq: int, limit: int) -> list[Event]:
+        return [event for event in self.events if event.seq > seq][:limit]
+
+    def gone(self, from_seq: int, to_seq: int) -> int:
+        return sum(seq not in {event.seq for event in self.events} for seq in range(from_seq, to_seq + 1))
+
+    def last_seq(self) -> int:
+        return self.events[-1].seq if self.events else 0
+
     def remembered(self, actor: str, call_id: str, now_ms: int) -> None:
         return None
 

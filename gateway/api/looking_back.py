@@ -12,7 +12,7 @@ from gateway import requests as ask
 from gateway.api.desk import Answer, Asked, Desk, ok, wrong
 from gateway.clock import rfc3339
 from gateway.operation import Status
-from gateway.ports import History
+from gateway.ports import History, Reader
 from gateway.views import audit_check_view, audit_view, figures_view, page_view
 
 _WINDOWS_MS: Final = {"HOUR": 3_600_000, "DAY": 86_400_000}
@@ -83,5 +83,16 @@ async def verify_audit(desk: Desk, _: Asked, __: ask.VerifyAudit) -> Answer:
 
 async def replay(desk: Desk, _: Asked, model: ask.Replay) -> Answer:
     """Have stored events published again; answer when they have reached the broker."""
-    replayed = await desk.upstream.replay(model.from_seq, model.to_seq)
-    return ok({"replayed": replayed, "from_seq": model.from_seq, "to_seq": model.to_seq})
+    first, last = model.from_seq, model.to_seq
+    replayed, sent = await desk.upstream.replay(first, last), desk.upstream.sent_seq()
+
+    def told(reader: Reader) -> Answer:
+        following = reader.events_after(first - 1, 1)
+        return {
+            "gone": reader.gone(first, min(last, sent)),
+            "stored_from": following[0].seq if following else None,
+            "sent_seq": sent,
+            "last_seq": reader.last_seq(),
+        }
+
+    return ok({"replayed": replayed, "from_seq": first, "to_seq": last, **await desk.store.read(told)})

@@ -79,6 +79,10 @@ class Upstream(Protocol):
         """
         ...
 
+    def sent_seq(self) -> int:
+        """Return the seq up to which every event that is still stored has reached the broker; 0: none has."""
+        ...
+
     def touch(self, component_id: str) -> None:
         """Tell of a component anew on its retained topics: something has changed of which no event tells."""
         ...

@@ -23,6 +23,10 @@ class WayUp:
         if self.uplink is not None:
             self.uplink.touch(component_id)
 
+    def sent_seq(self) -> int:
+        """Return the seq up to which the broker has everything; 0 where there is none."""
+        return 0 if self.uplink is None else self.uplink.sent_seq()
+
     async def replay(self, from_seq: int, to_seq: int) -> int:
         """Publish stored events again. Raises Refusal; see `Uplink.replay`."""
         if self.uplink is None:

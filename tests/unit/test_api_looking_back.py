@@ -6,6 +6,7 @@ import pytest
 
 from gateway.access import Actor
 from gateway.clock import parse_rfc3339, rfc3339
+from gateway.event import Event
 from gateway.operation import Status
 from gateway.ports import AuditCheck, AuditEntry, AuditRow, Figures, History, Page, Spread
 from tests.api_scene import ANNA, CLOUD, OLGA, ROOT, VIEWER
@@ -153,10 +154,26 @@ async def test_the_whole_chain_is_checked(scene: DeskScene, first_broken: int | 
 
 @pytest.mark.parametrize("actor", [VIEWER, CLOUD])
 async def test_events_are_published_again(scene: DeskScene, actor: Actor) -> None:
+    scene.ledger.events = [Event("bus_up", "gateway", 0, seq=seq) for seq in (4, 8, 9, 11, 12)]
+    scene.upstream.sent = 10
     told = await scene.ok(actor, "replay", from_seq=5, to_seq=10_004)
-    assert told == {"replayed": 10_000, "from_seq": 5, "to_seq": 10_004}
+    assert told == {
+        "replayed": 10_000,
+        "from_seq": 5,
+        "to_seq": 10_004,
+        "gone": 4,  # 5, 6, 7, 10: what was not sent is not looked at
+        "stored_from": 8,
+        "sent_seq": 10,
+        "last_seq": 12,
+    }
     assert scene.upstream.replayed == [(5, 10_004)]
     assert scene.ledger.audited == []
+
+
+async def test_whoever_has_seen_more_than_there_is_learns_it(scene: DeskScene) -> None:
+    scene.ledger.events = [Event("bus_up", "gateway", 0, seq=3)]
+    told = await scene.ok(VIEWER, "replay", from_seq=5, to_seq=6)
+    assert (told["stored_from"], told["last_seq"]) == (None, 3)
 
 
 @pytest.mark.parametrize(
