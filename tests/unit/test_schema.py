@@ -130,17 +130,50 @@ def test_a_request_has_its_id_and_its_end_and_nothing_that_nobody_knows() -> Non
 # --- AsyncAPI ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_asyncapi_document_has_the_parts_that_its_version_asks_for() -> None:
+KEYS: dict[str, tuple[set[str], set[str]]] = {  # of each kind of object in AsyncAPI 3.0: required, and allowed beside
+    "info": ({"title", "version"}, {"description", "license"}),
+    "server": ({"host", "protocol"}, {"protocolVersion", "description", "security"}),
+    "channel": (set(), {"address", "messages", "parameters", "title", "description"}),
+    "parameter": (set(), {"description", "enum", "examples", "default", "location"}),
+    "operation": ({"action", "channel"}, {"summary", "description", "messages", "bindings", "reply"}),
+    "reply": (set(), {"channel", "messages", "address"}),
+    "message": (set(), {"name", "title", "summary", "payload", "contentType", "correlationId"}),
+    "binding": (set(), {"qos", "retain", "messageExpiryInterval", "bindingVersion"}),
+}
+
+
+def parts_of_asyncapi() -> Iterator[tuple[str, dict[str, Any]]]:
+    operations = list(ASYNCAPI["operations"].values())
+    yield "info", ASYNCAPI["info"]
+    for kind, parts in {
+        "server": ASYNCAPI["servers"].values(),
+        "channel": ASYNCAPI["channels"].values(),
+        "parameter": [each for channel in ASYNCAPI["channels"].values() for each in channel["parameters"].values()],
+        "operation": operations,
+        "binding": [operation["bindings"]["mqtt"] for operation in operations],
+        "reply": [operation["reply"] for operation in operations if "reply" in operation],
+        "message": ASYNCAPI["components"]["messages"].values(),
+    }.items():
+        for part in parts:
+            yield kind, part
+
+
+def test_the_asyncapi_document_is_made_of_the_parts_that_its_version_knows() -> None:
     assert ASYNCAPI["asyncapi"] == "3.0.0"
-    assert {"title", "version"} <= ASYNCAPI["info"].keys()
-    for server in ASYNCAPI["servers"].values():
-        assert {"host", "protocol"} <= server.keys()
-    for operation in ASYNCAPI["operations"].values():
-        assert operation["action"] in {"send", "receive"}
-        assert operation["channel"].keys() == {"$ref"}
+    for kind, part in parts_of_asyncapi():
+        required, allowed = KEYS[kind]
+        assert required <= part.keys() <= required | allowed, kind
+    assert {operation["action"] for operation in ASYNCAPI["operations"].values()} == {"send", "receive"}
     names = [*ASYNCAPI["channels"], *ASYNCAPI["operations"], *ASYNCAPI["components"]["schemas"]]
     names += ASYNCAPI["components"]["messages"]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
+
+
+def test_an_operation_names_messages_of_its_channel_alone() -> None:
+    for operation in ASYNCAPI["operations"].values():
+        for part in (operation, operation.get("reply", {})):
+            for message in part.get("messages", ()):
+                assert message["$ref"].startswith(part["channel"]["$ref"] + "/messages/")
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
