@@ -12,9 +12,12 @@ from can.interfaces import BACKENDS
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.frames import load_codecs
+from gateway.bus.link.replay import INTERFACE as REPLAY
+from gateway.bus.link.replay import recording_of
+from gateway.bus.logs import Recording
 from gateway.errors import ConfigError
 from gateway.queue.store.inspection import inspect
-from gateway.settings import Survey, examine
+from gateway.settings import BusSection, Survey, examine
 from gateway.settings.loading import CREDENTIALS, is_credential
 from gateway.sync.access import load_access
 from gateway.sync.broker import Broker
@@ -39,6 +42,9 @@ def _interfaces(survey: Survey) -> Problems:
     for bus in survey.settings.bus:
         if bus.interface is None:  # the file says something else that is wrong, and that is told
             continue
+        if bus.interface == REPLAY:
+            yield from _recording(bus)
+            continue
         backend = BACKENDS.get(bus.interface)
         if backend is None:
             close = difflib.get_close_matches(bus.interface, BACKENDS, n=1)
@@ -49,6 +55,15 @@ def _interfaces(survey: Survey) -> Problems:
             import_module(backend[0])
         except (ImportError, OSError) as why:
             yield f'bus {bus.name}: interface "{bus.interface}" needs what is not installed: {why}'
+
+
+def _recording(bus: BusSection) -> Problems:
+    """What is to be played must be there, and begin as a recording does."""
+    try:
+        path, options = recording_of(bus)
+        next(iter(Recording(path, options.source)), None)
+    except ConfigError as why:
+        yield from why.problems
 
 
 def _dbcs(survey: Survey) -> Problems:

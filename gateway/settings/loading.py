@@ -110,6 +110,9 @@ def _place_paths(source: Source, folder: Path, credentials: str | None) -> None:
                     source.problems.append(f"{source.place((*place, key))}: {_NO_CREDENTIALS}")
                 elif key in table:
                     table[key] = _placed(table[key], folder, credentials)
+    for _, bus in _tables(source, "bus"):
+        if bus.get("interface") == "replay" and "channel" in bus:  # the file of a recording
+            bus["channel"] = _placed(bus["channel"], folder, credentials)
 
 
 def _tables(source: Source, section: str) -> list[tuple[toml_source.Place, dict[str, Any]]]:

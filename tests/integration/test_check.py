@@ -81,8 +81,11 @@ def test_it_makes_no_database(folder: Path) -> None:
     [
         ('"virtual"', '"virtul"', 'bus can0: interface "virtul" is not known to python-can; did you mean "virtual"?'),
         ('"virtual"', '"zzz"', 'bus can0: interface "zzz" is not known to python-can'),
-        ('["own.dbc"]', '["none.dbc"]', "bus can0: dbc none.dbc: No such file or directory"),
-        ('["own.dbc"]', '["gateway.toml"]', "bus can0: dbc gateway.toml: Invalid syntax at line"),
+        ('"virtual"', '"replay"', "bus can0: demo: is none of .log"),
+        ('"virtual"\nchannel = "demo"', '"replay"\nchannel = "no.log"', "bus can0: no.log: cannot be read"),
+        ('"virtual"', '"replay"\noptions = {sped = 2}', "bus can0: options.sped: unknown key"),
+        ('["own.dbc"]', '["none.dbc"]', "bus can0: dbc none.dbc: cannot be read: No such file or directory"),
+        ('["own.dbc"]', '["gateway.toml"]', "bus can0: dbc gateway.toml: is none of"),
         ('["identify"]', '["identfy"]', 'component pack-01: capabilities: there is no command type "identfy"'),
         ('["precharge"]', '["lamp"]', 'queue.safety_commands: there is no command type "lamp"'),
         ('["precharge"]', '["wake"]', 'queue.safety_commands: "wake" is taken without being named here'),
@@ -100,6 +103,13 @@ def test_each_problem_is_named_with_its_place_and_nothing_else_is(
     (only,) = told(folder, before, after)
     assert only.startswith("gateway.toml: ")
     assert problem in only
+
+
+def test_a_recording_that_can_be_played_is_no_problem(folder: Path) -> None:
+    (folder / "drive.log").write_text("(1.000000) can0 123#00\n")
+    assert (
+        told(folder, '"virtual"\nchannel = "demo"', '"replay"\nchannel = "drive.log"\noptions = {speed = "max"}') == []
+    )
 
 
 def test_a_backend_whose_library_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
