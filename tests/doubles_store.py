@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.errors import Code, Refusal
 from gateway.event import Event
-from gateway.ports import AuditEntry, ComponentRow, QueueStatus
+from gateway.ports import AuditEntry, ComponentRow, OutboxFigures, QueueStatus
 from gateway.presence import Presence
 
 
@@ -64,6 +64,9 @@ class MemoryStore:
             raise Refusal(Code.STORAGE_FULL)
         self.writes += 1
         return job(self.view)
+
+    def outbox(self) -> OutboxFigures:
+        return OutboxFigures(len(self.view.events) - self.view.acknowledged, 0, 0)
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         self._listeners.append(listener)

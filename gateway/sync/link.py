@@ -1,16 +1,17 @@
-"""One connection to the broker: the only file that knows aiomqtt and paho.
+"""One connection to the broker: the only file beside `dial` that knows aiomqtt and paho.
 
-aiomqtt connects and runs paho on our loop. Four things it leaves out are done on the paho client inside it: a message
-is acknowledged when we say so, a publish tells its reason code, nothing that came in is dropped unseen, and a message
-that paho cannot read does not end the connection.
+aiomqtt connects and runs paho on our loop. What it leaves out is done on the paho client inside it: a message is
+acknowledged when we say so, a publish tells its reason code, nothing that came in is dropped unseen, a message that
+paho cannot read does not end the connection, and the end of a connection says why.
 A link is one connection. Connecting again is the caller's loop.
 """
 
 import asyncio
 import logging
 import socket
+import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -22,83 +23,103 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.errors import LinkDown, PeerError
+from gateway.errors import ConfigError, PeerError
 from gateway.sync.broker import Broker
-from gateway.sync.message import Incoming, Outgoing, PublishRefused
+from gateway.sync.diagnosis import cause, silence
+from gateway.sync.dial import abandon, dial, inner, properties_of
+from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_connack, of_disconnect
+from gateway.sync.message import Incoming, Outgoing, PublishRefused, Unpublishable
+from gateway.sync.window import MOST, Window
 
 log = logging.getLogger(__name__)
 
-RECEIVE_MAXIMUM: Final = 16  # requests on their way to us and not acknowledged
-WINDOW: Final = 64  # publishes of ours on their way and not acknowledged
-ANSWER_WITHIN_S: Final = 30.0  # a broker that is alive acknowledges within this
+ANSWER_WITHIN_S: Final = 30.0  # a broker that is alive acknowledges the oldest of our publishes within this
 _CONNECT_WITHIN_S: Final = 10.0
 _LEAVE_WITHIN_S: Final = 1.0
 _INBOX: Final = 256  # messages read and not yet taken; only QoS 0, which has no flow control, can fill it
 _REFUSED: Final = 0x80  # reason codes from here on are failures
-_FOR_GOOD: Final = frozenset(
-    {0x87, 0x90, 0x95, 0x99}
-)  # not authorized, topic, packet size, format: no use in repeating
-
+_NO_ROOM: Final = 0x97  # quota exceeded
+_NEVER: Final = frozenset({0x90, 0x95, 0x99})  # topic, packet size, format: no use in repeating this message
+_ENVELOPE: Final = 64  # bytes a publish may take beside topic, payload and correlation data
 _UNREADABLE: Final = (MQTTException, struct.error, LookupError, ValueError)  # what paho's parser says of garbage
-
-_PAHO_LOG: Final = logging.getLogger(f"{__name__}.paho")
-_PAHO_LOG.setLevel(logging.CRITICAL)  # what it would say reaches us as LinkDown
 
 
 class Link:
     """A connection that stands.
 
     `session_present`: the broker still had our session. `dropped`: messages turned away because they cannot be read,
-    or because nobody took those before them.
+    or because nobody took those before them. `window`: what is under way.
     """
 
     def __init__(self, client: aiomqtt.Client, broker: Broker) -> None:
         self.session_present = False
         self.dropped = 0
+        self._loop = asyncio.get_running_loop()
+        self.window = Window(self._loop.time)
         self._broker = broker
         self._client = client
         self._v5 = broker.protocol == "5"
         self._paho = inner(client)
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
-        self._room = asyncio.Semaphore(WINDOW)  # paho itself does not heed the broker's receive maximum
-        self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._takers: dict[str, Callable[[Incoming], None]] = {}
         self._by_content_type: dict[str | None, Properties] = {}
+        self._largest: int | None = None  # packet the broker takes, bytes
         self._closed = False
-        self._paho.manual_ack_set(True)
-        self._paho.max_inflight_messages_set(WINDOW)
-        self._paho.on_message = self._received
-        self._read_publish = self._paho._handle_publish  # noqa: SLF001 - no public way around its parser
-        self._paho._handle_publish = self._read_or_drop  # type: ignore[method-assign] # noqa: SLF001 - on this one alone
-        self._paho.on_publish = self._published
-        self._tell_connected: Any = self._paho.on_connect  # aiomqtt's own; paho's type covers every protocol version
-        self._paho.on_connect = self._connected
-        self._tell_disconnected: Any = self._paho.on_disconnect
-        self._paho.on_disconnect = self._disconnected
+        self._loss: LinkLost | None = None
         self._opening: asyncio.Task[Any] | None = None
         self._answered = False
+        self._turned_away = False  # by that answer: `open` tells why
+        self._complaint = ""  # the last of paho's before it was connected
+        self._look: asyncio.TimerHandle | None = None  # set while something is under way
+        self._asked = False  # for a sign of life
+        self._tap()
+
+    def _tap(self) -> None:
+        """Put ourselves between paho and aiomqtt."""
+        client = self._paho
+        client.manual_ack_set(True)
+        client.max_inflight_messages_set(MOST)
+        client.on_message = self._received
+        self._read_publish = client._handle_publish  # noqa: SLF001 - no public way around its parser
+        client._handle_publish = self._read_or_drop  # type: ignore[method-assign] # noqa: SLF001 - on this one alone
+        client.on_publish = self._published
+        self._tell_connected: Any = client.on_connect  # aiomqtt's own; paho's type covers every protocol version
+        client.on_connect = self._connected
+        self._tell_disconnected: Any = client.on_disconnect
+        client.on_disconnect = self._disconnected
+        client.on_log = self._complained  # until it is connected: it costs too much for every packet
 
     async def open(self) -> None:
-        """Connect. Raises LinkDown."""
+        """Connect. Raises LinkLost."""
+        garbled = self._client._disconnected  # noqa: SLF001 - where aiomqtt notes what its reader stumbled over
         self._opening = asyncio.create_task(self._client.__aenter__(), name="connect to the broker")
         try:
-            await asyncio.wait({self._opening})
+            await asyncio.wait({self._opening, garbled}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._opening.done():
+                self._opening.cancel()
+                raise self._lost(Cause.PROTOCOL_ERROR, f"no MQTT: {_heard(garbled)}")
             self._opening.result()
         except (aiomqtt.MqttError, OSError, ValueError) as why:  # ValueError: a host name that cannot be one
-            raise LinkDown(f"{self._broker.name}: {why}") from why
+            raise self._lost(_why_not_open(why), cause(why, self._broker)) from why
         except asyncio.CancelledError:
             if not self._opening.cancelled():
                 self._opening.cancel()
                 raise
-            raise LinkDown(f"{self._broker.name}: closed the connection without a word") from None
+            raise self._loss or self._lost(Cause.CLOSED, "went away") from None
         if self._paho.socket() is None:  # lost as soon as it stood: aiomqtt forgets that, and `watch` would not end
-            raise LinkDown(f"{self._broker.name}: closed the connection at once")
+            raise self.loss()
 
-    async def subscribe(self, topic_filter: str) -> None:
-        """Subscribe with QoS 1. Raises PeerError where the broker refuses, LinkDown."""
+    async def subscribe(self, topic_filter: str, take: Callable[[Incoming], None] | None = None) -> None:
+        """Subscribe with QoS 1. `take`: gets what comes on this very topic, instead of `receive`.
+
+        Raises PeerError where the broker refuses, LinkLost.
+        """
+        if take is not None:
+            self._takers[topic_filter] = take
         try:
             granted = await self._client.subscribe(topic_filter, qos=1)
         except aiomqtt.MqttError as why:
-            raise LinkDown(f"{self._broker.name}: {why}") from why
+            raise self._loss or self._lost(Cause.NO_ANSWER, f"{topic_filter}: {why}") from why
         codes = [code.value if isinstance(code, ReasonCode) else code for code in granted]
         if any(code >= _REFUSED for code in codes):
             raise PeerError(f"the broker refuses the subscription to {topic_filter}")
@@ -106,32 +127,34 @@ class Link:
     async def send(self, message: Outgoing) -> "asyncio.Future[None]":
         """Hand a message to the connection, once the window has room; the future ends with its acknowledgement.
 
-        It fails with PublishRefused or LinkDown. Messages leave in the order of the calls. Raises LinkDown.
+        It fails with PublishRefused or LinkLost. Messages leave in the order of the calls. Raises LinkLost.
         """
-        if self._room.locked():
-            await self._within(self._room.acquire(), "no room")
-        else:
-            await self._room.acquire()
+        if self._largest is not None and (size := _size(message)) > self._largest:
+            return self._unpublishable(f"{message.topic}: {size} bytes, and the broker takes {self._largest}")
+        await self.window.room()
+        if self._closed or self._loss is not None:
+            self.window.give_back()
+            raise self.loss()
         info = self._paho.publish(
             message.topic, message.payload, message.qos, message.retain, self._properties(message)
         )
-        if self._closed or info.rc != paho.MQTT_ERR_SUCCESS:
-            self._room.release()
-            raise LinkDown(f"{self._broker.name}: {paho.error_string(info.rc)}")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unacknowledged[info.mid] = future
-        return future
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            self.window.give_back()
+            raise self.loss()
+        if self._look is None:
+            self._look = self._loop.call_later(ANSWER_WITHIN_S / 2, self._look_for_progress)
+        return self.window.put(info.mid, message.topic)
 
     async def publish(self, message: Outgoing) -> None:
-        """Publish and wait for the broker's acknowledgement. Raises PublishRefused, LinkDown."""
+        """Publish and wait for the broker's acknowledgement. Raises PublishRefused, LinkLost."""
         await self.acknowledged(await self.send(message))
 
     async def acknowledged(self, sent: "asyncio.Future[None]") -> None:
-        """Wait for what `send` returned, but not for ever. Raises PublishRefused, LinkDown."""
+        """Wait for what `send` returned: it ends with the connection at the latest. Raises PublishRefused, LinkLost."""
         if sent.done():
             sent.result()
         else:
-            await self._within(asyncio.shield(sent), "no acknowledgement")  # who gives up waiting does not undo it
+            await asyncio.shield(sent)  # who gives up waiting does not undo it
 
     async def receive(self) -> Incoming:
         """Return the next message. It comes again after a reconnect unless `acknowledge` is called for it."""
@@ -143,15 +166,22 @@ class Link:
             self._paho.ack(message.mid, message.qos)
 
     async def watch(self) -> None:
-        """Wait until the connection is lost. Raises LinkDown."""
+        """Wait until the connection is lost. Raises LinkLost."""
         try:
             await anext(self._client.messages)  # ours never yields: `_received` takes them all
         except aiomqtt.MqttError as why:
-            raise LinkDown(f"{self._broker.name}: {why.__cause__ or why}") from why
+            garbled = self._loss is None and why.__cause__ is not None  # no packet, and paho did not say so itself
+            raise self._lost(Cause.PROTOCOL_ERROR, str(why.__cause__)) if garbled else self.loss() from why
+
+    def loss(self) -> LinkLost:
+        """Return why there is no connection."""
+        return self._loss or self._lost(Cause.CLOSED, "closed the connection without a word")
 
     async def close(self) -> None:
         """Disconnect if the broker lets us, and leave nothing behind."""
         self._closed = True
+        if self._look is not None:
+            self._look.cancel()
         try:
             async with asyncio.timeout(_LEAVE_WITHIN_S if self._answered else 0):
                 await self._client.__aexit__(None, None, None)
@@ -160,50 +190,78 @@ class Link:
         finally:
             self._client._disconnected.add_done_callback(_heard)  # noqa: SLF001 - asyncio would complain of it later
             abandon(self._paho)
-            for future in self._unacknowledged.values():
-                self._room.release()  # whoever waits for room learns in `send` that there is no connection
-                if not future.done():
-                    future.set_exception(LinkDown(f"{self._broker.name}: closed"))
-                    _heard(future)  # not everybody waits for theirs
-            self._unacknowledged.clear()
+            self.window.close(lambda: self._loss or self._lost(Cause.CLOSED, "closed"))
 
-    async def _within(self, wait: Awaitable[Any], what: str) -> None:
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                await wait
-        except TimeoutError as why:
+    # --- what ends it -----------------------------------------------------------------------------------------------
+
+    def _look_for_progress(self) -> None:
+        """Cut a connection whose oldest publish does not come back: what was under way is sent again on the next.
+
+        Halfway there we ask for a sign of life, so that we can say whether the broker hears us at all.
+        """
+        self._look, stuck_s = None, self.window.stuck_s()
+        if self._closed or self._loss is not None or not self.window.under_way():
+            return
+        if stuck_s >= ANSWER_WITHIN_S:
             self._cut()
-            raise LinkDown(f"{self._broker.name}: {what} within {ANSWER_WITHIN_S:.0f} s") from why
+            return
+        if stuck_s >= ANSWER_WITHIN_S / 2 and not self._asked:
+            self._paho._send_pingreq()  # noqa: SLF001 - paho asks only after silence
+            self._asked = True
+        elif stuck_s < ANSWER_WITHIN_S / 2:
+            self._asked = False
+        wait_s = (ANSWER_WITHIN_S if self._asked else ANSWER_WITHIN_S / 2) - stuck_s
+        self._look = self._loop.call_later(max(wait_s, 0.0), self._look_for_progress)
 
     def _cut(self) -> None:
-        """End a connection that is alive and does not move: `watch` notices, what was under way is sent again."""
+        alive = self._asked and not self._paho._ping_t  # noqa: SLF001 - 0: the answer to our ping has come
+        self._lost(Cause.STALLED if alive else Cause.HALF_OPEN, f"no acknowledgement within {ANSWER_WITHIN_S:g} s")
         connection = self._paho.socket()
         if isinstance(connection, socket.socket):
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)  # paho notices, and tells `watch`
 
-    def _properties(self, message: Outgoing) -> Properties | None:
-        if not self._v5:
-            return None
-        if message.correlation is not None:
-            return _properties(PacketTypes.PUBLISH, message.content_type, message.correlation)
-        known = self._by_content_type.get(message.content_type)  # making them takes as long as all else of a publish
-        if known is None:
-            known = _properties(PacketTypes.PUBLISH, message.content_type)
-            self._by_content_type[message.content_type] = known
-        return known
+    def _lost(self, ended: Cause, why: str) -> LinkLost:
+        """Note why the connection is lost, once: what follows is only its consequence."""
+        if self._loss is None:
+            oldest = self.window.oldest
+            self._loss = LinkLost(ended, f"{self._broker.name}: {why}", None if oldest is None else oldest.topic)
+        return self._loss
 
-    def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._answered = True
-        self.session_present = flags.session_present
-        self._room = asyncio.Semaphore(min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW)))
-        self._tell_connected(client, userdata, flags, reason, properties)
-
-    def _disconnected(self, *told: Any) -> None:
-        self._tell_disconnected(*told)
+    def _disconnected(
+        self, client: Any, userdata: Any, flags: paho.DisconnectFlags, reason: ReasonCode, properties: Any
+    ) -> None:
+        by_broker = flags.is_disconnect_packet_from_server
+        ended = of_disconnect(reason.value, by_broker=by_broker)
+        if not self._turned_away:
+            self._lost(ended, self._words(ended, reason))
+        self.window.close(self.loss)
+        self._tell_disconnected(client, userdata, flags, reason, properties)
         self._client._disconnected.add_done_callback(_heard)  # noqa: SLF001 - aiomqtt may forget it: see `open`
         if self._opening is not None and not self._answered:
             self._opening.cancel()  # aiomqtt does not look before it is connected, and would wait on
+
+    def _words(self, ended: Cause, reason: ReasonCode) -> str:
+        if ended is Cause.HALF_OPEN:
+            return "does not answer our pings"
+        if ended is not Cause.CLOSED:
+            return str(reason)
+        return "closed the connection without a word" if self._answered else silence(self._broker, self._complaint)
+
+    # --- what paho tells --------------------------------------------------------------------------------------------
+
+    def _complained(self, _client: Any, _userdata: Any, level: int, text: str) -> None:
+        if level == paho.MQTT_LOG_ERR:
+            self._complaint = text
+
+    def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._answered = True
+        self._turned_away = reason.is_failure
+        self._paho.on_log = None
+        self.session_present = flags.session_present
+        self.window = Window(self._loop.time, min(MOST, getattr(properties, "ReceiveMaximum", MOST)))
+        self._largest = getattr(properties, "MaximumPacketSize", None)
+        self._tell_connected(client, userdata, flags, reason, properties)
 
     def _read_or_drop(self) -> MQTTErrorCode:
         """Take a PUBLISH in. One that cannot be read is acknowledged: else it would end every connection to come.
@@ -220,108 +278,97 @@ class Link:
 
     def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         properties = message.properties
+        incoming = Incoming(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            qos=message.qos,
+            retain=message.retain,
+            mid=message.mid,
+            content_type=getattr(properties, "ContentType", None),
+            correlation=getattr(properties, "CorrelationData", None),
+            response_topic=getattr(properties, "ResponseTopic", None),
+            expiry_s=getattr(properties, "MessageExpiryInterval", None),
+        )
+        if (take := self._takers.get(incoming.topic)) is not None:
+            take(incoming)
+            self.acknowledge(incoming)
+            return
         try:
-            self._inbox.put_nowait(
-                Incoming(
-                    topic=message.topic,
-                    payload=bytes(message.payload),
-                    qos=message.qos,
-                    retain=message.retain,
-                    mid=message.mid,
-                    content_type=getattr(properties, "ContentType", None),
-                    correlation=getattr(properties, "CorrelationData", None),
-                    response_topic=getattr(properties, "ResponseTopic", None),
-                    expiry_s=getattr(properties, "MessageExpiryInterval", None),
-                )
-            )
+            self._inbox.put_nowait(incoming)
         except asyncio.QueueFull:
             self.dropped += 1  # with QoS 1 it is not lost: never acknowledged, it comes again
 
     def _published(self, _client: Any, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
-        future = self._unacknowledged.pop(mid, None)
-        if future is None:
+        sent = self.window.pop(mid)
+        if sent is None or sent.done():  # nobody waits for it any more
             return
-        self._room.release()
-        if future.done():  # nobody waits for it any more
-            return
+        told = f"{self._broker.name}: {reason}"
         if reason.value < _REFUSED:
-            future.set_result(None)
-        elif reason.value in _FOR_GOOD:
-            future.set_exception(PublishRefused(f"{self._broker.name}: {reason}"))
+            sent.set_result(None)
+            return
+        if reason.value in _NEVER:
+            sent.set_exception(Unpublishable(told))
+        elif reason.value in {NOT_AUTHORIZED, _NO_ROOM}:
+            sent.set_exception(PublishRefused(told))
         else:
-            future.set_exception(LinkDown(f"{self._broker.name}: {reason}"))
+            sent.set_exception(LinkLost(Cause.REFUSED, told))
+        _heard(sent)  # not everybody waits for theirs
+
+    # --- what goes out ----------------------------------------------------------------------------------------------
+
+    def _unpublishable(self, why: str) -> "asyncio.Future[None]":
+        refused: asyncio.Future[None] = self._loop.create_future()
+        refused.set_exception(Unpublishable(why))
+        _heard(refused)  # not everybody waits for theirs
+        return refused
+
+    def _properties(self, message: Outgoing) -> Properties | None:
+        if not self._v5:
+            return None
+        if message.correlation is not None:
+            return properties_of(PacketTypes.PUBLISH, message.content_type, message.correlation)
+        known = self._by_content_type.get(message.content_type)  # making them takes as long as all else of a publish
+        if known is None:
+            known = properties_of(PacketTypes.PUBLISH, message.content_type)
+            self._by_content_type[message.content_type] = known
+        return known
 
 
-def _heard(future: "asyncio.Future[None]") -> None:
+def _size(message: Outgoing) -> int:
+    """Return how many bytes a message takes, at most."""
+    return len(message.topic) + len(message.payload) + len(message.correlation or b"") + _ENVELOPE
+
+
+def _why_not_open(why: BaseException) -> Cause:
+    """Return what kept a connection from being made; aiomqtt hides what the socket said behind its own error."""
+    if isinstance(why, aiomqtt.MqttCodeError):
+        code = why.rc.value if isinstance(why.rc, ReasonCode) else why.rc
+        return of_connack(code or 0)
+    below = why.__context__ if isinstance(why, aiomqtt.MqttError) else why
+    if isinstance(below, ssl.SSLError):
+        return Cause.TLS_FAILED
+    if isinstance(below, socket.gaierror | ValueError):
+        return Cause.UNKNOWN_HOST
+    if below is None or (isinstance(below, TimeoutError) and not below.args):  # aiomqtt's own patience, not a socket's
+        return Cause.NO_ANSWER
+    return Cause.UNREACHABLE
+
+
+def _heard(future: "asyncio.Future[None]") -> BaseException | None:
     """Take note of how a future ended that nobody else may ask."""
-    if not future.cancelled():
-        future.exception()
+    return None if future.cancelled() else future.exception()
 
 
 @asynccontextmanager
 async def connect(broker: Broker, will: Outgoing | None = None) -> AsyncIterator[Link]:
-    """Connect to `broker`, leaving `will` with it. Raises LinkDown."""
+    """Connect to `broker`, leaving `will` with it. Raises LinkLost."""
     try:
-        client = _client(broker, will)
-    except OSError as why:  # a file of ours: certificate, key, password
-        raise LinkDown(f"{broker.name}: {why}") from why
+        client = dial(broker, will, _CONNECT_WITHIN_S)
+    except (ConfigError, OSError) as why:  # a file of ours: certificate, key, password
+        raise LinkLost(Cause.FILE_UNREADABLE, f"{broker.name}: {why}") from why
     link = Link(client, broker)
     try:
         await link.open()
         yield link
     finally:
         await link.close()
-
-
-def inner(client: aiomqtt.Client) -> paho.Client:
-    """Return the paho client inside."""
-    return client._client  # noqa: SLF001 - aiomqtt offers no other way to hold an acknowledgement back
-
-
-def abandon(client: paho.Client) -> None:
-    """Close the socket without a word. aiomqtt leaves it open, and watched, after a connect that was not answered."""
-    with suppress(OSError):
-        client._sock_close()  # noqa: SLF001 - `disconnect` would wait for room in the send buffer
-
-
-def _client(broker: Broker, will: Outgoing | None) -> aiomqtt.Client:
-    v5 = broker.protocol == "5"
-    last_will = None
-    if will is not None:
-        properties = _properties(PacketTypes.WILLMESSAGE, will.content_type) if v5 else None
-        last_will = aiomqtt.Will(will.topic, will.payload, will.qos, will.retain, properties)
-    lasting = broker.session_expiry_s > 0
-    versioned: dict[str, Any] = {"clean_session": not lasting, "protocol": aiomqtt.ProtocolVersion.V311}
-    if v5:
-        session = _empty(PacketTypes.CONNECT)
-        session.ReceiveMaximum = RECEIVE_MAXIMUM
-        session.SessionExpiryInterval = broker.session_expiry_s
-        versioned = {"clean_start": not lasting, "protocol": aiomqtt.ProtocolVersion.V5, "properties": session}
-    return aiomqtt.Client(
-        broker.host,
-        broker.port,
-        identifier=broker.client_id,
-        username=broker.username,
-        password=broker.password(),
-        tls_context=broker.tls_context(),
-        keepalive=broker.keepalive_s,
-        will=last_will,
-        timeout=_CONNECT_WITHIN_S,
-        logger=_PAHO_LOG,
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        **versioned,
-    )
-
-
-def _properties(packet: int, content_type: str | None, correlation: bytes | None = None) -> Properties:
-    properties = _empty(packet)
-    if content_type is not None:
-        properties.ContentType = content_type
-        properties.PayloadFormatIndicator = int(content_type == "application/json")  # 1: the payload is UTF-8
-    if correlation is not None:
-        properties.CorrelationData = correlation
-    return properties
-
-
-def _empty(packet: int) -> Properties:
-    return Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it untyped

@@ -7,7 +7,11 @@ from gateway.errors import PeerError
 
 
 class PublishRefused(PeerError):  # noqa: N818 - an answer of the broker, named as one
-    """The broker took a message and threw it away: its access rules forbid it, or it cannot be."""
+    """The broker took a message and threw it away: its access rules forbid it, or it has no room."""
+
+
+class Unpublishable(PublishRefused):
+    """This one message will never go to this broker: it is too large, or not what the broker takes for a message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,11 @@ class States:
             buses=list(birth.buses),
         )
 
+    def is_ours(self, told: Mapping[str, Any]) -> bool:
+        """Whether a birth is of this run."""
+        birth = self._birth
+        return (told.get("epoch"), told.get("started_at")) == (birth.epoch, rfc3339(birth.started_at))
+
     def offline(self, session: int, reason: str) -> Outgoing:
         """Return the Will (reason "connection_lost") or the goodbye ("stopping")."""
         return self._state(state="OFFLINE", epoch=self._birth.epoch, session=session, reason=reason)

@@ -1,0 +1,75 @@
+"""How a client of the broker is set up: an aiomqtt client, and the paho client inside it that does the work."""
+
+import logging
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+import aiomqtt
+from paho.mqtt import client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from gateway.sync.broker import Broker
+from gateway.sync.message import Outgoing
+
+RECEIVE_MAXIMUM: Final = 16  # requests on their way to us and not acknowledged
+
+_PAHO_LOG: Final = logging.getLogger(f"{__name__}.paho")
+_PAHO_LOG.setLevel(logging.CRITICAL)  # what it would say reaches us as LinkLost
+
+
+def dial(broker: Broker, will: Outgoing | None, within_s: float) -> aiomqtt.Client:
+    """Return a client that is ready to connect. `within_s`: how long the broker may take. Raises OSError."""
+    v5 = broker.protocol == "5"
+    last_will = None
+    if will is not None:
+        properties = properties_of(PacketTypes.WILLMESSAGE, will.content_type) if v5 else None
+        last_will = aiomqtt.Will(will.topic, will.payload, will.qos, will.retain, properties)
+    lasting = broker.session_expiry_s > 0
+    versioned: dict[str, Any] = {"clean_session": not lasting, "protocol": aiomqtt.ProtocolVersion.V311}
+    if v5:
+        session = _empty(PacketTypes.CONNECT)
+        session.ReceiveMaximum = RECEIVE_MAXIMUM
+        session.SessionExpiryInterval = broker.session_expiry_s
+        versioned = {"clean_start": not lasting, "protocol": aiomqtt.ProtocolVersion.V5, "properties": session}
+    return aiomqtt.Client(
+        broker.host,
+        broker.port,
+        identifier=broker.client_id,
+        username=broker.username,
+        password=broker.password(),
+        tls_context=broker.tls_context(),
+        keepalive=broker.keepalive_s,
+        will=last_will,
+        timeout=within_s,
+        logger=_PAHO_LOG,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        **versioned,
+    )
+
+
+def inner(client: aiomqtt.Client) -> paho.Client:
+    """Return the paho client inside."""
+    return client._client  # noqa: SLF001 - aiomqtt offers no other way to hold an acknowledgement back
+
+
+def abandon(client: paho.Client) -> None:
+    """Close the socket without a word. aiomqtt leaves it open, and watched, after a connect that was not answered."""
+    with suppress(OSError):
+        client._sock_close()  # noqa: SLF001 - `disconnect` would wait for room in the send buffer
+
+
+def properties_of(packet: int, content_type: str | None, correlation: bytes | None = None) -> Properties:
+    """Return what MQTT 5 adds to a message."""
+    properties = _empty(packet)
+    if content_type is not None:
+        properties.ContentType = content_type
+        properties.PayloadFormatIndicator = int(content_type == "application/json")  # 1: the payload is UTF-8
+    if correlation is not None:
+        properties.CorrelationData = correlation
+    return properties
+
+
+def _empty(packet: int) -> Properties:
+    return Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it untyped
