@@ -61,9 +61,13 @@ def _recording(bus: BusSection) -> Problems:
     """What is to be played must be there, and begin as a recording does."""
     try:
         path, options = recording_of(bus)
-        next(iter(Recording(path, options.source)), None)
     except ConfigError as why:
         yield from why.problems
+        return
+    try:
+        next(iter(Recording(path, options.source)), None)
+    except ConfigError as why:
+        yield from (f"bus {bus.name}: {problem}" for problem in why.problems)
 
 
 def _dbcs(survey: Survey) -> Problems:
