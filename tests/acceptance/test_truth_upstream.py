@@ -185,7 +185,8 @@ async def _judge_requests(truth: Subscriber, known: histories.Histories) -> None
     assert {each["source_ref"]: each["request_id"] for each in roots} == {
         call_id: queued_by(each) for call_id, each in asked.items() if each.ok
     }
-    assert not [each for each in truth.asked.values() if any(answer != each.answers[0] for answer in each.answers)]
+    changing = [each for each in truth.asked.values() if each.request != "replay"]  # what only looks is looked up anew
+    assert not [each for each in changing if any(answer != each.answers[0] for answer in each.answers)][:3]
     wanted = {
         each.fields["request_id"] for each in truth.asked.values() if each.request == "cancel_request" and each.ok
     }
