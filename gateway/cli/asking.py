@@ -12,6 +12,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from gateway.ids import is_name
+
 DEFAULT_SOCKET: Final = Path("/run/bms-gateway/control.sock")
 SOCKET_VARIABLE: Final = "BMS_GATEWAY_SOCKET"
 ANSWER_S: Final = 10.0  # for a question
@@ -43,6 +45,8 @@ class Where:
     actor: str | None = None
     password_file: Path | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    cert_key_file: Path | None = None
     key_file: Path | None = None
     key_id: str | None = None
     protocol: str | None = None
@@ -60,10 +64,17 @@ class Where:
             raise click.UsageError("--socket and --broker are two ways to a gateway; take one.")
         if self.broker and not (self.gateway and self.actor):
             raise click.UsageError("--broker needs --gateway and --actor too.")
+        for option, name in (("--gateway", self.gateway), ("--actor", self.actor)):
+            if name is not None and not is_name(name):
+                raise click.UsageError(f"{option}: {name!r} is no name: letters, digits, _, . and -, at most 64.")
         if not self.broker and (self.gateway or self.actor or self.password_file or self.ca_file):
             raise click.UsageError("--gateway, --actor, --password-file and --ca-file go with --broker.")
         if not self.broker and (self.key_file or self.key_id):
             raise click.UsageError("--key-file and --key-id go with --broker: at the socket nothing is signed.")
+        if not self.broker and (self.cert_file or self.cert_key_file):
+            raise click.UsageError("--cert-file and --cert-key-file go with --broker.")
+        if (self.cert_file is None) != (self.cert_key_file is None):
+            raise click.UsageError("--cert-file and --cert-key-file go together.")
         if (self.key_file is None) != (self.key_id is None):
             raise click.UsageError("--key-file and --key-id go together.")
         return self
@@ -109,6 +120,15 @@ _OPTIONS: Final = (
     ),
     click.option("--ca-file", type=click.Path(path_type=Path), metavar="PATH", help="With --broker: who to trust."),
     click.option(
+        "--cert-file",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="With --broker: the actor's certificate, where the broker wants one.",
+    ),
+    click.option(
+        "--cert-key-file", type=click.Path(path_type=Path), metavar="PATH", help="With --cert-file: its private key."
+    ),
+    click.option(
         "--key-file",
         type=click.Path(path_type=Path),
         metavar="PATH",
@@ -140,15 +160,20 @@ def asking(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, /, **values: Any) -> None:
-        where = Where(**{name: values.pop(name) for name in Where.__slots__})
+        where = told(ctx, values)
         import asyncio  # noqa: PLC0415 - half of the start-up time, which `--version` and `--help` need not pay
 
         from gateway.cli.desk import World, serve  # noqa: PLC0415 - as above
 
-        before: Where = ctx.meta.get(__name__, Where())
-        asyncio.run(serve(function, before.but(where).checked(), ctx.find_object(World) or World(), values))
+        asyncio.run(serve(function, where.checked(), ctx.find_object(World) or World(), values))
 
     return run
+
+
+def told(ctx: click.Context, values: dict[str, Any]) -> Where:
+    """Take the options of `reach_options` out of `values`; return them over those before the verb."""
+    before: Where = ctx.meta.get(__name__, Where())
+    return before.but(Where(**{name: values.pop(name) for name in Where.__slots__}))
 
 
 def remember(ctx: click.Context, values: Mapping[str, Any]) -> None:

@@ -27,11 +27,11 @@ from gateway.cli.asking import (
     refuse,
     say,
 )
+from gateway.cli.reaching import broker_of
 from gateway.cli.render import ROOM
 from gateway.cli.words import ENDED
 from gateway.clock import SystemClock
 from gateway.errors import ConfigError
-from gateway.sync.broker import Broker, parse_url
 from gateway.sync.caller import Caller, MqttCaller, NobodyAnswers, SocketCaller
 from gateway.sync.signing import Signer
 
@@ -59,21 +59,7 @@ def _caller(where: Where) -> Caller:
         return SocketCaller(where.socket or Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET))
     assert where.gateway is not None
     assert where.actor is not None
-    try:
-        host, port, tls = parse_url(where.broker)
-    except ConfigError as why:
-        raise click.UsageError(f"--{why}") from why
-    broker = Broker(
-        host=host,
-        port=port,
-        tls=tls,
-        client_id="",
-        protocol=where.protocol or "5",
-        username=where.actor,
-        password_file=where.password_file,
-        ca_file=where.ca_file,
-    )
-    return MqttCaller(broker, where.gateway, where.actor, signer=_signer(where))
+    return MqttCaller(broker_of(where), where.gateway, where.actor, signer=_signer(where))
 
 
 def _signer(where: Where) -> Signer | None:
