@@ -5,7 +5,7 @@ schema tells, since fields may be added; what it is sent may not.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from gateway import requests as ask
 from gateway.payloads import (
     CONTRACTS,
     EVENTS,
@@ -24,6 +25,7 @@ from gateway.payloads import (
     QueueState,
     Refused,
 )
+from gateway.payloads.docstrings import field_docs
 from gateway.payloads.envelope import Envelope, SignedRequest
 
 Schema = dict[str, Any]
@@ -31,6 +33,8 @@ Schema = dict[str, Any]
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 BUNDLE_ID: Final = "urn:bms-gateway:v1"
 _DEFS: Final = "#/$defs/"
+_REQUESTS: Final[Sequence[type[ask.Model]]] = tuple(contract.request for contract in CONTRACTS.values())
+_PARTS: Final[Sequence[type[ask.Model]]] = (ask.Aggregation, ask.Selector)  # of requests
 _VALIDATION: Final[JsonSchemaMode] = "validation"
 
 
@@ -72,7 +76,7 @@ def definitions() -> Mapping[str, Schema]:
     found = _definitions(_Told, [*told, *results, Envelope])
     envelope = found.pop("Envelope")
     found["GatewayState"] = _either("GatewayState", "What the gateway is.", ["GatewayOnline", "GatewayOffline"])
-    asked = _definitions(_Asked, [contract.request for contract in CONTRACTS.values()])
+    asked = _documented(_definitions(_Asked, [*_REQUESTS, *_PARTS]))
     for contract in CONTRACTS.values():
         name = contract.request.__name__
         found[f"{name}Request"] = _request(asked.pop(name), envelope)
@@ -130,6 +134,14 @@ def _definitions(generator: type[GenerateJsonSchema], models: Iterable[type[Base
         if "properties" in each and each.get("additionalProperties") is True:  # as if nothing were said
             del each["additionalProperties"]
     return found
+
+
+def _documented(asked: dict[str, Schema]) -> dict[str, Schema]:
+    """Write into the schemas of requests what stands below the fields of their models."""
+    for model in (*_REQUESTS, *_PARTS):
+        for name, text in field_docs(model).items():
+            asked[model.__name__]["properties"][name]["description"] = text
+    return asked
 
 
 def _request(fields: Schema, envelope: Schema) -> Schema:

@@ -15,6 +15,7 @@ class SetParams(Model):
     """Change parameters from now on, and for every later start."""
 
     params: Annotated[dict[str, Any], Field(min_length=1)]
+    """At least one parameter with its new value."""
 
 
 class MarkOffline(Model):
@@ -22,7 +23,9 @@ class MarkOffline(Model):
 
     component_id: Name
     reason: Text = ""
+    """Why; not empty, goes to the log."""
     expected_return: Time | None = None
+    """When it should be back; in the future."""
 
 
 class MarkOnline(Model):
@@ -30,17 +33,22 @@ class MarkOnline(Model):
 
     component_id: Name
     reason: Text = ""
+    """Why; not empty, goes to the log."""
 
 
 class AdoptComponent(Model):
     """Take a discovered node into the registry, under a name and an owner of ours."""
 
     component_id: Name
+    """What it is to be called."""
     bus: Name
     node: Annotated[int, Field(ge=0, le=249)]
+    """Its address on the bus."""
     kind: Literal["PACK", "MODULE", "OTHER"]
     owner: Name
+    """The actor who may act on it without being granted it."""
     parent: Name | None = None
+    """The pack that a module belongs to."""
 
 
 class ConfirmClock(Model):

@@ -34,7 +34,7 @@ Time = Annotated[  # RFC 3339 with its offset
 
 
 class Model(BaseModel):
-    """A request: strict types, no unknown fields."""
+    """A request: strict types, no unknown fields. What stands below a field is told in its schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -43,7 +43,9 @@ class Paged(Model):
     """A list that comes in pages: `cursor` is the `next_cursor` of the page before."""
 
     page_size: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 50
+    """How many at most."""
     cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """The next_cursor of the page before, with the same filters."""
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -14,7 +14,9 @@ class Spanned(Model):
     """A span of time: `to` is no longer in it."""
 
     from_: Annotated[Time | None, Field(alias="from")] = None
+    """From then on."""
     to: Time | None = None
+    """Until then, which is no longer counted."""
 
     @field_validator("to")
     @classmethod
@@ -39,8 +41,11 @@ class GetQueuedRequests(Paged):
     """List operations, of one component or of all, in the order of processing."""
 
     component_id: Name | None = None
+    """For whom; left out: for all."""
     queue_type: Literal["STANDARD", "PRIORITY", "PROXY", "ALL"] = "ALL"
+    """PROXY: what a proxy carries out. PRIORITY: of the rest HIGH, CRITICAL and emergencies."""
     status_filter: StatusName | None = None
+    """Only those; left out: QUEUED and PROCESSING."""
 
 
 class GetRequestStatus(Model):
@@ -53,6 +58,7 @@ class GetPresence(Model):
     """See who is there: one component or all."""
 
     component_id: Name | None = None
+    """Whom; left out: all."""
 
 
 class GetHealth(Model):
@@ -69,7 +75,9 @@ class GetMetrics(Spanned):
     """See what ended in the last hour or day, or between two times: how much, how fast, how well."""
 
     window: Literal["HOUR", "DAY"] | None = None
+    """The last hour or day; or from and to."""
     by: Literal["status", "type"] | None = None
+    """Break it down by how they ended, or by command type and request type."""
 
     @model_validator(mode="after")
     def _names_one_span(self) -> Self:
@@ -82,7 +90,9 @@ class GetHistory(Paged, Spanned):
     """List operations, live and archived, the newest first; times are those of their creation."""
 
     creator: Name | None = None
+    """Only those that this actor asked for."""
     component_id: Name | None = None
+    """Only those with this target."""
     command_type: Text | None = None
     status: StatusName | None = None
 
@@ -91,6 +101,7 @@ class GetAudit(Paged):
     """Read the audit chain."""
 
     from_seq: Seq | None = None
+    """From this row on; left out: from the first."""
 
 
 class VerifyAudit(Model):

@@ -25,8 +25,11 @@ class ProcessOfflineQueue(Model):
 
     component_id: Name
     max_operations: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many at most; left out: the parameter max_batch_processing_size."""
     process_proxy_queue: bool = False
+    """Also what a proxy carries out for it."""
     wait: bool = True
+    """Answer when it is done; else at once, with a drain_id."""
 
 
 class CancelRequest(Model):
@@ -34,12 +37,14 @@ class CancelRequest(Model):
 
     request_id: RequestId
     cancellation_reason: Text = ""
+    """Why; not empty."""
 
 
 class ListDeadLetters(Paged):
     """List FAILED and ABANDONED operations that nobody has discarded, the latest first."""
 
     component_id: Name | None = None
+    """For whom; left out: for all."""
 
 
 class Requeue(Model):
@@ -47,6 +52,7 @@ class Requeue(Model):
 
     request_id: RequestId
     ttl_s: float | None = None
+    """Seconds that it may wait now; left out: as long as it was to wait before."""
 
 
 class Discard(Model):
@@ -54,6 +60,7 @@ class Discard(Model):
 
     request_id: RequestId
     reason: Text = ""
+    """Why; not empty."""
 
 
 class SetPriority(Model):
@@ -67,7 +74,9 @@ class ReorderQueue(Model):
     """Put operations that wait for a component first, in this order, within their priorities."""
 
     component_id: Name
+    """Whose queue: their target, or the proxy that carries them out."""
     request_ids: Annotated[list[RequestId], Field(min_length=1, max_length=TARGETS_MAX), AfterValidator(_different)]
+    """What is to come first, in this order, within their priorities."""
 
 
 class Settle(Model):
@@ -75,4 +84,6 @@ class Settle(Model):
 
     request_id: RequestId
     outcome: Literal["CAPTURED", "RELEASED"]
+    """CAPTURED after COMPLETED, RELEASED after any other end."""
     settlement_ref: Annotated[Text, AfterValidator(_filled)]
+    """The backend's reference of the settlement; not empty."""

@@ -14,17 +14,29 @@ class Queuing(Model):
     """The fields common to all that is queued. `ttl_s`: how long it may wait."""
 
     priority: PriorityName = "NORMAL"
+    """What comes first; of equals the elder."""
     ttl_s: float | None = None  # its range depends on parameters: see EXPIRY_OUT_OF_RANGE
+    """Seconds that it may wait; left out: as long as its class or a parameter allows."""
     idempotency_key: Text | None = None
+    """The same key with the same content gives the record there is, and queues nothing."""
     delivery: Literal["AT_LEAST_ONCE", "AT_MOST_ONCE"] | None = None
+    """Whether it may be sent again when its outcome is unknown; left out: as its class says."""
     metadata: dict[Text, Text] = Field(default_factory=dict, max_length=METADATA_MAX)
+    """Kept for the caller, as all that follows."""
     source: Text | None = None
+    """Which system asks."""
     source_ref: Text | None = None
+    """The caller's own reference; comes back in every event."""
     title: Text | None = None
+    """For people."""
     description: LongText | None = None
+    """For people."""
     expected_duration_s: Amount | None = None
+    """Seconds."""
     hold_ref: Text | None = None
+    """A hold in a ledger of the caller's, to be settled when this has ended."""
     hold_amount: Amount | None = None
+    """In the unit of that ledger."""
 
     def kept(self) -> dict[str, Any]:
         """Return what the gateway only keeps for the caller, as fields of an Operation."""
@@ -48,10 +60,15 @@ class QueuePairingRequest(Queuing):
     """Pair a target with an initiator, now or when the target is back. `expiry_hours` or `ttl_s`, not both."""
 
     initiator_component: Name
+    """With whom; it must be online."""
     target_component: Name
+    """Who; on the same bus as the initiator."""
     request_type: Literal["STANDARD", "PROXY", "EMERGENCY"] = "STANDARD"
+    """PROXY: a proxy is asked in the target's place. EMERGENCY: CRITICAL, and the first to be done."""
     proxy_component: Name | None = None
+    """Who is asked in the target's place; with PROXY, and only then."""
     expiry_hours: float | None = None
+    """Hours that it may wait; this or ttl_s."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -71,6 +88,7 @@ class Selector(Model):
     parent: Name | None = None
     bus: Name | None = None
     capability: Text | None = None
+    """A command type that they take."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -84,6 +102,7 @@ class Aggregation(Model):
 
     policy: Literal["ALL", "ANY", "QUORUM"] = "ALL"
     n: Annotated[int, Field(ge=1, le=TARGETS_MAX)] | None = None
+    """With QUORUM: how many must succeed."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -97,16 +116,27 @@ class QueueCommand(Queuing):
 
     command_type: Text
     arguments: dict[str, Any] = Field(default_factory=dict)
+    """As the command type takes them."""
     target_component: Name | None = None
+    """Who is to do it; this, targets or selector."""
     targets: Annotated[list[Name], Field(min_length=1, max_length=TARGETS_MAX)] | None = None
+    """Several, each once."""
     selector: Selector | None = None
+    """All that match."""
     strategy: Literal["DIRECT", "BROADCAST", "OPTIMAL", "FAILOVER"] | None = None
+    """Left out: DIRECT for target_component, else BROADCAST."""
     aggregation: Aggregation | None = None
+    """When a BROADCAST has succeeded; left out: when all have."""
     barrier: bool = False
+    """Of a BROADCAST: all begin together once all are online, or none."""
     depends_on: list[RequestId] = Field(default_factory=list, max_length=DEPENDENCIES_MAX)
+    """What must be COMPLETED first."""
     conflict_key: Text | None = None
+    """What it is about, if there should be one such command for a component at a time."""
     conflict_policy: Literal["QUEUE", "REJECT", "SUPERSEDE"] | None = None
+    """What becomes of others with its key: it waits behind them, is refused, or takes their place."""
     timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] | None = None
+    """Seconds to the final answer of each component; left out: as the command type says."""
 
     @model_validator(mode="after")
     def _names_targets_one_way(self) -> Self:

@@ -127,6 +127,14 @@ def test_a_request_has_its_id_and_its_end_and_nothing_that_nobody_knows() -> Non
     assert not request.is_valid(asked | {"colour": "red"})
 
 
+def test_a_request_tells_what_its_own_fields_mean_and_those_it_shares() -> None:
+    metrics, command = (BUNDLE["$defs"][f"{name}Request"]["properties"] for name in ("GetMetrics", "QueueCommand"))
+    assert metrics["from"]["description"] == "From then on."
+    assert command["ttl_s"]["description"].startswith("Seconds")
+    assert command["timeout_s"]["description"].startswith("Seconds")
+    assert BUNDLE["$defs"]["Selector"]["properties"]["capability"]["description"]
+
+
 # --- AsyncAPI ---------------------------------------------------------------------------------------------------------
 
 
