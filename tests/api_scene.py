@@ -1,6 +1,6 @@
 """The API on a real store with the real command types, and a short way to ask; all around it are doubles.
 
-Whatever it answers and tells is held against its models and the schemas in docs/.
+What it takes, answers and tells is held against its models and the schemas in docs/.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ from gateway.queue.store import SqliteStore
 from gateway.settings import Parameters
 from tests.doubles import FakeClock
 from tests.doubles_queue import FakeRoster
-from tests.told import check_event, check_reply
+from tests.told import check_event, check_reply, check_request
 
 ANNA = Actor("tech-anna", Role.TECHNICIAN, frozenset({"module-03"}), "mqtt")
 OWNER = Actor("fleet-north", Role.TECHNICIAN, transport="mqtt")
@@ -176,6 +176,8 @@ class ApiScene:
         answer = await self.api.call(actor, request, fields, self.call)
         if request in CONTRACTS and request != "get_health":  # whose parts are doubles
             check_reply(request, {"id": "0123456789", **answer})
+        if answer["ok"]:
+            check_request(request, fields)
         return answer
 
     async def ok(self, actor: Actor, request: str, **fields: Any) -> dict[str, Any]:

@@ -55,6 +55,12 @@ def check_event(payload: Mapping[str, Any]) -> None:
     check(model.__name__, model, payload)
 
 
+def check_request(request: str, fields: Mapping[str, Any]) -> None:
+    """Check that the schema allows what the gateway has taken."""
+    name = f"{CONTRACTS[request].request.__name__}Request"
+    validator(name).validate({"id": "0123456789", "expires_at": "2026-11-21T20:30:00Z", **fields})
+
+
 def check_reply(request: str, reply: Mapping[str, Any]) -> None:
     """Check the whole reply to a request, yes or no."""
     contract = CONTRACTS[request]
