@@ -233,6 +233,8 @@ class Link:
     ) -> None:
         by_broker = flags.is_disconnect_packet_from_server
         ended = of_disconnect(reason.value, by_broker=by_broker)
+        if ended is Cause.HALF_OPEN and not self._answered:
+            ended = Cause.NO_ANSWER
         if not self._turned_away:
             self._lost(ended, self._words(ended, reason))
         self.window.close(self.loss)
@@ -244,6 +246,8 @@ class Link:
     def _words(self, ended: Cause, reason: ReasonCode) -> str:
         if ended is Cause.HALF_OPEN:
             return "does not answer our pings"
+        if ended is Cause.NO_ANSWER:
+            return "takes our connection and does not answer"
         if ended is not Cause.CLOSED:
             return str(reason)
         return "closed the connection without a word" if self._answered else silence(self._broker, self._complaint)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.errors import LinkDown, PeerError
-from gateway.event import Event
+from gateway.event import TOMBSTONE, Event
 from gateway.ports import Store
 from gateway.sync.backoff import Backoff
 from gateway.sync.broker import Broker
@@ -224,6 +224,7 @@ class Uplink:
     async def _send_events(self, link: Link) -> None:
         """Send all events that are not on their way, in order; after each batch the topics they made stale."""
         while events := await self._outbox.send_batch(link):
+            self._state_due |= any(event.type == TOMBSTONE for event in events)  # no event tells what they made stale
             await self._tell_stale(link, Dirty().after(event for event in events if event.seq > self._as_of))
         await self._outbox.settle(link)
 

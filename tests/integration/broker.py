@@ -69,6 +69,11 @@ class Mosquitto:
         self.stop()
         self.start()
 
+    def reload(self) -> None:
+        """Have it read its configuration and access rules again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def freeze(self) -> None:
         """Stop it from answering while its connections stand: a half-open connection as seen from outside."""
         assert self._process is not None

@@ -1,11 +1,21 @@
 """A TCP proxy before a broker, on loopback, that makes the weather: slow, half-open, cut, deaf, babbling."""
 
 import asyncio
-from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 UP, DOWN = "up", "down"  # to the broker, from the broker
 _CHUNK = 4096
+_PUBACK = 4
+
+
+def packets(data: bytes) -> list[bytes]:
+    """Split what a broker sends, of which no packet is longer than 127 bytes."""
+    found = []
+    while data:
+        end = 2 + data[1]
+        found.append(data[:end])
+        data = data[end:]
+    return found
 
 
 class Proxy:
@@ -22,10 +32,11 @@ class Proxy:
         self.garbage = b""  # the answer to whatever comes, instead of the broker's
         self.bytes_per_s: float | None = None
         self.delay_s = 0.0
+        self.swallow_acknowledgements = False  # PUBACK alone: pings are answered
         self._to = to
         self._blackholed: set[str] = set()
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -36,10 +47,10 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.cut()
+        for task in list(self._pumps):
+            task.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
 
     # --- the weather
 
@@ -57,16 +68,14 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             if self.deaf or self.garbage:
                 await self._misbehave(reader, writer)
             else:
                 await self._forward(reader, writer)
+        except asyncio.CancelledError:
+            return  # the end of the test; asyncio would complain of it
         finally:
-            self._tasks.discard(task)
             self._writers.discard(writer)
             writer.close()
 
@@ -82,15 +91,14 @@ class Proxy:
         self._writers.add(back)
         lost: set[str] = set()  # of this connection, for ever
         try:
-            with suppress(OSError):
-                pumps = {self._pump(reader, back, UP, lost), self._pump(there, writer, DOWN, lost)}
-                tasks = [asyncio.create_task(pump) for pump in pumps]
-                self._tasks.update(tasks)
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in tasks:
-                    task.cancel()
-                    self._tasks.discard(task)
-                await asyncio.gather(*tasks, return_exceptions=True)
+            ways = self._pump(reader, back, UP, lost), self._pump(there, writer, DOWN, lost)
+            pumps = {asyncio.create_task(way) for way in ways}
+            self._pumps |= pumps
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._pumps -= pumps
         finally:
             self._writers.discard(back)
             back.close()
@@ -108,6 +116,8 @@ class Proxy:
                 continue
             if not data:
                 return
+            if direction == DOWN and self.swallow_acknowledgements:
+                data = b"".join(packet for packet in packets(data) if packet[0] >> 4 != _PUBACK)
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
             if self.bytes_per_s is not None:

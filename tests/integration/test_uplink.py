@@ -30,6 +30,7 @@ from gateway.sync.uplink import Uplink
 from tests.doubles import FakeClock
 from tests.doubles_store import MemoryStore
 from tests.integration.broker import Mosquitto
+from tests.integration.proxy import Proxy
 from tests.integration.watcher import Watcher
 from tests.unit.test_mqtt_requests import ACTORS, FakeApi
 from tests.unit.test_uplink_parts import FakeLink
@@ -48,7 +49,7 @@ class Gateway:
     """The way up with two modules, over a store in memory."""
 
     def __init__(
-        self, mosquitto: Mosquitto, protocol: str = "5", encoding: Encoding = Encoding.MSGPACK, **broker: Any
+        self, mosquitto: Mosquitto | Proxy, protocol: str = "5", encoding: Encoding = Encoding.MSGPACK, **broker: Any
     ) -> None:
         self.store = MemoryStore()
         self.api = FakeApi()
@@ -62,6 +63,7 @@ class Gateway:
         self._broker = broker
         self.epoch = 7
         self.clock = FakeClock()
+        self.reconnect_s = (0.02, 0.1)
         self.access, self.must_sign = Access(actors=ACTORS), frozenset[Role]()
 
     def uplink(self) -> Uplink:
@@ -89,7 +91,7 @@ class Gateway:
             requests=server,
             clock=clock,
             rng=random.Random(1),
-            reconnect_s=(0.02, 0.1),
+            reconnect_s=self.reconnect_s,
         )
 
     @asynccontextmanager
