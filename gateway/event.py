@@ -10,6 +10,7 @@ from typing import Any, Final
 from gateway.clock import rfc3339
 
 GATEWAY: Final = "gateway"  # the subject of events that are about no single component
+TOMBSTONE: Final = "events_dropped"  # the type of the event that stands for those the outbox had no room for
 
 EVENT_TYPES: Final = frozenset(
     """

@@ -99,9 +99,7 @@ class Outbox:
         self._changed = True
         wanted = bytes_now - self._max_bytes + self._slack
         freed, looked = self._drop_oldest(acknowledged if self._upstream else newest_seq - 1, wanted)
-        if freed >= wanted or looked == MOST_ROWS or not self._upstream:
-            return None
-        return self._drop_least(wanted - freed, MOST_ROWS - looked, size)
+        return self._drop_least(wanted - freed, MOST_ROWS - looked, size) if self._upstream else None
 
     def note(self, newest_seq: int, events: int, size: int, *, tells: bool) -> None:
         """Count what the group has brought, and write down what is known where a start would have too much to count.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.event import GATEWAY, Event
+from gateway.event import GATEWAY, TOMBSTONE, Event
 from gateway.ports import AuditEntry, Call, PresenceChange
 from gateway.queue.store.audit import GENESIS, audit_row
 from gateway.queue.store.outbox import Outbox, event_bytes
@@ -14,7 +14,6 @@ from gateway.queue.store.reader import SqlReader
 from gateway.queue.store.rows import decode, encode, event_row
 from gateway.queue.store.session import Session
 from gateway.queue.store.sql import QUERIES
-from gateway.queue.store.tombstone import TYPE as DROPPED
 from gateway.queue.store.undo import Undo
 
 FORGET_CALLS: Final = 64
@@ -122,7 +121,7 @@ class Records(SqlReader):
         acknowledged = self._held["acknowledged"]
         told = self.outbox.make_room(acknowledged, self._newest_seq(), self._event_bytes)
         if told is not None:
-            self._store(DROPPED, GATEWAY, self._clock.wall_ms(), told)
+            self._store(TOMBSTONE, GATEWAY, self._clock.wall_ms(), told)
         self.outbox.note(self._newest_seq(), len(self._events), self._event_bytes, tells=told is not None)
 
     def acknowledge(self, seq: int) -> None:

@@ -6,7 +6,8 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Final
 
-TYPE: Final = "events_dropped"
+from gateway.event import TOMBSTONE
+
 MAX_RANGES: Final = 256  # bounds its size, and what it takes to write it anew with every batch that goes
 
 Range = tuple[int, int]  # of seq: the first and the last
@@ -49,7 +50,7 @@ def tombstone(dropped: Mapping[str, Sequence[int]], before: tuple[int, Mapping[s
     if before is not None:
         seq, told = before
         types.update(told["types"])
-        types[TYPE] += 1
+        types[TOMBSTONE] += 1
         ranges += [(first, last) for first, last in told["ranges"]]
         ranges.append((seq, seq))
     where = coarsened(merged(ranges))
