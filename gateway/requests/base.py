@@ -12,6 +12,7 @@ from gateway.ids import NAME_PATTERN, REQUEST_ID_PATTERN
 
 PAGE_MAX: Final = 200
 METADATA_MAX: Final = 32
+PLACE_MAX: Final = 64  # of a key that is told back: one that we do not know may be as long as the request
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
@@ -62,7 +63,8 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
 def invalid_argument(why: ValidationError, known: Iterable[str] = ()) -> Refusal:
     """Return the refusal that names the first wrong field of a validation. `known`: the fields there are."""
     error = why.errors(include_url=False, include_input=False)[0]
-    place, said = ".".join(str(part) for part in error["loc"]), wording.phrase(error, known)
+    place = ".".join(str(part)[:PLACE_MAX] for part in error["loc"])
+    said = wording.phrase(error, known)
     if not place:  # it is about several fields, and names them
         return Refusal(Code.INVALID_ARGUMENT, f"{said}.", details={"field": "request"})
     return Refusal(Code.INVALID_ARGUMENT, f"{place}: {said}.", details={"field": place})
