@@ -99,7 +99,7 @@ async def enqueue(
     def effect(tx: Tx) -> Answer:
         return _told(tx, tx.enqueue(operation, parameters, conflict_policy=conflict_policy, children=children))
 
-    return await desk.commit(asked, operation.target_component or None, effect)
+    return await desk.commit(asked, None, effect)
 
 
 async def repeated(desk: Desk, asked: Asked, model: ask.Queuing) -> Answer | None:
@@ -113,7 +113,7 @@ async def repeated(desk: Desk, asked: Asked, model: ask.Queuing) -> Answer | Non
     earlier = await desk.store.read(lambda reader: reader.repeated(asked.actor.name, key, digest))
     if earlier is None:
         return None
-    return await desk.commit(asked, earlier.target_component or None, lambda tx: _told(tx, earlier))
+    return await desk.commit(asked, None, lambda tx: _told(tx, earlier))
 
 
 def _told(tx: Tx, stored: Operation) -> Answer:

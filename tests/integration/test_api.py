@@ -36,7 +36,7 @@ async def test_every_change_and_every_refusal_of_one_is_audited(desk: ApiScene) 
     await desk.no(VIEWER, "cancel_request", request_id=request_id, cancellation_reason="no")
     await desk.ok(ANNA, "get_presence")
     assert desk.audit() == [
-        ("tech-anna", "queue_command", "module-03", "accepted", None),
+        ("tech-anna", "queue_command", request_id, "accepted", None),
         ("screen", "cancel_request", request_id, "refused", "NOT_AUTHORIZED"),
     ]
 

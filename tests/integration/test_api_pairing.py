@@ -150,8 +150,8 @@ async def test_every_proxy_request_is_on_record_when_it_is_queued_refused_cancel
     await desk.store.write(lambda tx: tx.finish(claimed, Verdict(Action.FAIL), no, desk.clock.wall_ms()))
     assert desk.audit() == [
         ("olga", "queue_pairing_request", "module-03", "refused", "PROXY_NOT_AUTHORIZED"),
-        ("olga", "queue_pairing_request", "module-03", "accepted", None),
-        ("olga", "queue_pairing_request", "module-03", "accepted", None),
+        ("olga", "queue_pairing_request", first, "accepted", None),
+        ("olga", "queue_pairing_request", second, "accepted", None),
         ("gateway", "request_cancelled", first, "CANCELLED", None),
         ("olga", "cancel_request", first, "accepted", None),
         ("gateway", "request_failed", second, "FAILED", "DEVICE_REFUSED"),

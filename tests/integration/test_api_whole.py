@@ -229,7 +229,7 @@ async def test_an_entry_of_the_chain_tells_who_asked_by_which_way_for_what_and_w
     entries = (await desk.ok(ROOT, "get_audit"))["entries"]
     began = desk.clock.wall - 2000
     assert [tuple(entry.values())[1:-2] for entry in entries] == [
-        (rfc3339(began), "cloud", "mqtt", "queue_command", "module-03", "accepted", None),
+        (rfc3339(began), "cloud", "mqtt", "queue_command", request_id, "accepted", None),
         (rfc3339(began + 1000), "root", "socket", "set_params", "gateway", "accepted", None),
         (rfc3339(began + 2000), "olga", "mqtt", "settle", request_id, "refused", "NOT_AUTHORIZED"),
     ]
