@@ -1,8 +1,9 @@
 """Requests over MQTT: read, asked of the API, answered, and only then acknowledged.
 
 Each actor has a lane: its requests begin in the order they came. One that takes long (a drain somebody waits for) is
-overtaken by the next, so that it can be asked about. What an actor has beyond its slow ones is turned away, not
-stored: 16 requests are on their way to us at most, and one actor must not hold them all.
+overtaken by the next, so that it can be asked about. What an actor has beyond its slow ones is turned away. Reading
+does not wait for answering: brokers are known to send more at once than our receive maximum, whatever they are told,
+and what somebody floods us with must be read to be dropped.
 
 A request is acknowledged when its answer has reached the broker, whichever comes first: a long one would else keep
 back the acknowledgement of all behind it. If the connection breaks before, the request comes again: while it is still
@@ -36,7 +37,8 @@ from gateway.sync.topics import Topics
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT: Final = 16  # requests taken and not yet answered, of all actors
+WAITING: Final = 256  # requests read and not yet answered, of all actors: more than one actor alone may have
+AT_A_TIME: Final = 16  # are being answered
 SLOW_PER_ACTOR: Final = 4
 OVERTAKE_AFTER_S: Final = 1.0
 RETRY_AFTER_MS: Final = 1000
@@ -87,9 +89,10 @@ class RequestServer:
         self._clock = clock
         self._overtake_after_s = overtake_after_s
         self._jobs: dict[tuple[str, str], _Job] = {}
-        self._lanes: dict[str, deque[_Job]] = {}  # actor -> its requests that wait to begin
+        self._lanes: dict[tuple[str, bool], deque[tuple[_Job, Refusal | None]]] = {}  # by actor, and of what is refused
         self._slow: Counter[str] = Counter()
-        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._waiting = asyncio.Semaphore(WAITING)
+        self._room = asyncio.Semaphore(AT_A_TIME)
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -108,7 +111,7 @@ class RequestServer:
                 continue
             job = _Job(request, delivery, channel)
             if not self._joins(job):
-                await self._room.acquire()
+                await self._waiting.acquire()
                 self._enter(job)
 
     def _turn_away(self, message: TurnedAway) -> None:
@@ -130,35 +133,36 @@ class RequestServer:
     # --- lanes ------------------------------------------------------------------------------------------------------
 
     def _enter(self, job: _Job) -> None:
-        """Let a request wait for its turn; one that is refused anyway, or stands in for another, waits for nothing."""
+        """Let a request wait for its turn. What is refused anyway, or stands in for another, has a lane beside it."""
         no = job.request.no
         if no is None and job.key in self._jobs:
             no = Refusal(Code.REPLAYED, "This id is in use by another request.")
-        if no is not None:
-            self._spawn(self._serve(job, no), "refuse a request")
-            return
-        self._jobs[job.key] = job
-        lane = self._lanes.get(job.actor)
+        if no is None:
+            self._jobs[job.key] = job
+        key = job.actor, no is not None
+        lane = self._lanes.get(key)
         if lane is not None:
-            lane.append(job)
+            lane.append((job, no))
             return
-        lane = self._lanes[job.actor] = deque([job])
-        self._spawn(self._work(job.actor, lane), f"requests of {job.actor}")
+        lane = self._lanes[key] = deque([(job, no)])
+        self._spawn(self._work(key, lane), f"requests of {job.actor}")
 
-    async def _work(self, actor: str, lane: deque[_Job]) -> None:
+    async def _work(self, key: tuple[str, bool], lane: deque[tuple[_Job, Refusal | None]]) -> None:
         """Begin the requests of one lane in order, each when the one before is answered or has proved slow."""
+        actor, _ = key
         while lane:
-            no = None
-            if self._slow[actor] >= SLOW_PER_ACTOR:
+            job, no = lane.popleft()
+            if no is None and self._slow[actor] >= SLOW_PER_ACTOR:
                 no = Refusal(
                     Code.RATE_LIMITED, "Too many of your requests are under way.", retry_after_ms=RETRY_AFTER_MS
                 )
-            task = self._spawn(self._serve(lane.popleft(), no), "answer a request")
+            await self._room.acquire()
+            task = self._spawn(self._serve(job, no), "answer a request")
             done, _ = await asyncio.wait({task}, timeout=self._overtake_after_s)
             if not done:
                 self._slow[actor] += 1
                 task.add_done_callback(lambda _: self._slow.subtract([actor]))
-        del self._lanes[actor]
+        del self._lanes[key]
         self._slow += Counter()  # forget actors with none
 
     def _spawn(self, work: Any, name: str) -> "asyncio.Task[None]":
@@ -176,6 +180,7 @@ class RequestServer:
             if self._jobs.get(job.key) is job:
                 del self._jobs[job.key]
             self._room.release()
+            self._waiting.release()
 
     async def _answer(self, request: Request, no: Refusal | None) -> dict[str, Any]:
         asking, life = request.asking, request.life
