@@ -99,6 +99,25 @@ async def test_a_group_that_was_undone_does_not_count(tmp_path: Path) -> None:
         assert (told.store.outbox(), await told.stored_events()) == before
 
 
+async def test_a_group_that_was_undone_after_it_had_dropped_events_has_dropped_none(tmp_path: Path) -> None:
+    async with scene(tmp_path / "queue.db", outbox_max_bytes=10 * bytes_of(NOTICE)) as told:
+        await emit(told, *[NOTICE] * 9)
+        before = told.store.outbox(), await told.stored_events()
+        db = connect(told.path)
+        refuse = "BEFORE INSERT ON event WHEN NEW.type = 'events_dropped' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        db.execute(f"CREATE TRIGGER refuse {refuse}")
+        with pytest.raises(Refusal):
+            await emit(told, *[NOTICE] * 5)
+        assert (told.store.outbox(), await told.stored_events()) == before
+        db.execute("DROP TRIGGER refuse")
+        db.close()
+        await emit(told, *[NOTICE] * 5)
+        stored = await told.stored_events()
+        assert told.store.outbox().events == len(stored)
+        assert told.store.outbox().dropped == 15 - len(stored)
+        assert [event.seq for event in stored] == list(range(16 - len(stored), 16))
+
+
 @pytest.mark.parametrize("count", [3, NOTE_EVERY, NOTE_EVERY + 1, 2 * NOTE_EVERY + 7])
 async def test_a_start_knows_what_is_stored_and_counts_little(tmp_path: Path, count: int) -> None:
     async with scene(tmp_path / "queue.db") as told:

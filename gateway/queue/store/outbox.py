@@ -166,7 +166,7 @@ class Outbox:
     ) -> tuple[int, int]:
         """Drop the oldest of one class; adds them to `dropped`. Returns events looked at and bytes freed."""
         state = self._next
-        after, freed = max(state.passed[importance], state.acknowledged), 0
+        after, freed = state.passed[importance], 0
         looked, last = self._db.execute(QUERIES["window_of_events"], (after, budget)).fetchone()
         if not looked:
             return 0, 0
@@ -188,10 +188,8 @@ class Outbox:
         """Drop the tombstone that still waits, if one does: one that covers it takes its place."""
         state = self._next
         seq = state.tombstone_seq
-        if seq <= state.acknowledged:
-            return None
         told = self._db.execute(QUERIES["told_by"], (seq,)).fetchone()
-        if told is None:  # damaged, and salvaged without it
+        if told is None:  # it has reached the broker, and went before anything that waits; or it was damaged
             return None
         _, size = self._db.execute(_WEIGH, (seq - 1, seq)).fetchone()
         self._db.execute(QUERIES["drop_events"], (seq, seq))
