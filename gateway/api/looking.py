@@ -117,7 +117,7 @@ async def get_health(desk: Desk, asked: Asked, _: ask.GetHealth) -> Answer:
     load = await desk.store.read(lambda reader: reader.load(asked.now_ms))
     buses, upstream = desk.health.buses(), desk.health.upstream()
     heard = all(bus["state"] == bus["heard"] == "UP" for bus in buses)
-    well = heard and upstream.get("connected", True)
+    well = heard and upstream.get("connected", True) and not upstream.get("refused")
     return ok(
         {
             "healthy": well,

@@ -16,6 +16,7 @@ _HEAD: Final = """\
 # it true.
 """
 _PLACE: Final = re.compile(r"{(\w+)}")
+_OWN_STATE: Final = "state"  # the gateway reads it, too: a late Will must not stay there
 _ANYBODY: Final = "%u"  # mosquitto puts the name of the user there
 
 
@@ -43,7 +44,8 @@ def _rules(kind: str, root: str, actor: str | None) -> Iterator[str]:
     for channel in CHANNELS:
         writes = (channel.direction == "out") == (actor is None)
         levels = _PLACE.sub(lambda place: actor if actor and place[1] == "actor" else "+", channel.pattern)
-        yield f"{kind} {'write' if writes else 'read'} {root}/{levels}"
+        may = "readwrite" if actor is None and channel.pattern == _OWN_STATE else "write" if writes else "read"
+        yield f"{kind} {may} {root}/{levels}"
 
 
 def _check(user: str, access: Access) -> None:

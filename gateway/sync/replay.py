@@ -6,7 +6,7 @@ from gateway.errors import Code, LinkDown, Refusal
 from gateway.event import Event
 from gateway.ports import Store
 from gateway.sync.link import Link
-from gateway.sync.message import PublishRefused
+from gateway.sync.message import PublishRefused, Unpublishable
 from gateway.sync.state import States
 
 BATCH: Final = 32  # events read, sent and acknowledged before the next: what is new finds room in between
@@ -24,7 +24,8 @@ class Replays:
     async def run(self, link: Link | None, from_seq: int, to_seq: int) -> int:
         """Publish the events that are stored of a range, in order. Returns how many the broker took.
 
-        Raises Refusal PRECONDITION_FAILED where the broker is away or goes away, RATE_LIMITED during another one.
+        Raises Refusal PRECONDITION_FAILED where the broker is away, goes away or refuses them, RATE_LIMITED during
+        another one.
         """
         if link is None:
             raise Refusal(Code.PRECONDITION_FAILED, "The broker is away.")
@@ -35,6 +36,8 @@ class Replays:
             return await self._publish(link, from_seq, to_seq)
         except LinkDown as why:
             raise Refusal(Code.PRECONDITION_FAILED, f"The broker went away meanwhile: {why}.") from why
+        except PublishRefused as why:
+            raise Refusal(Code.PRECONDITION_FAILED, f"The broker does not take them: {why}.") from why
         finally:
             self._running = False
 
@@ -45,7 +48,7 @@ class Replays:
                 try:
                     await link.acknowledged(sent)
                     taken += 1
-                except PublishRefused:  # its access rules have not changed since it came the first time
+                except Unpublishable:  # passed over the first time, too
                     continue
             done = events[-1].seq
         return taken

@@ -7,8 +7,10 @@ import pytest
 
 from gateway.cli import render
 from gateway.cli.render import ages, cells
-from gateway.cli.render.gateway import condition, upstream
+from gateway.cli.render.gateway import condition
+from gateway.cli.render.upstream import CAUSES, upstream
 from gateway.clock import parse_rfc3339, rfc3339
+from gateway.sync.loss import Cause
 from tests.cli_scene import HEALTH, PACK, REQUEST
 
 NOW = parse_rfc3339("2026-11-21T20:35:00.000Z")
@@ -218,10 +220,37 @@ def test_a_component_shows_its_node_as_the_configuration_does_and_calls_raw_what
             "connected; broker b:1883",
         ),
         ({"connected": True, "turned_away": {"too large": 2, "stale": 0}}, "connected; turned_away too large 2"),
+        (
+            {"connected": True, "state": "slow", "under_way": 7, "oldest_under_way_ms": 4200, "outbox": 90},
+            "slow; the oldest of 7 messages waits 4.2 s; outbox 90",
+        ),
+        (
+            {"connected": True, "state": "refused", "refused": ["events"], "oldest_under_way_ms": 0},
+            "refused; its access rules forbid events: see bms-gateway access mosquitto-acl",
+        ),
+        (
+            {
+                "connected": False,
+                "state": "away",
+                "cause": "broker_unavailable",
+                "last_error": "b: x",
+                "losses": {"closed": 2},
+            },
+            "away; broker_unavailable: it is busy or starting; lost so far: closed 2; last_error b: x",
+        ),
+        (
+            {"connected": True, "state": "connected", "cause": "shutting_down", "losses": {}},
+            "connected; lately shutting_down: it was shut down",
+        ),
+        ({"connected": False, "cause": "of a later version"}, "away; of a later version: see its log"),
     ],
 )
 def test_upstream_is_said(told: dict[str, Any], shown: str) -> None:
     assert plain(upstream(told)) == shown
+
+
+def test_every_cause_the_gateway_knows_is_explained() -> None:
+    assert set(CAUSES) == {str(cause) for cause in Cause}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gateway.presence import Presence
 from gateway.settings import SyncSection
 from gateway.sync.backoff import Backoff
 from gateway.sync.broker import Broker, parse_url
-from gateway.sync.message import Outgoing, PublishRefused
+from gateway.sync.message import Outgoing, PublishRefused, Unpublishable
 from gateway.sync.payload import Encoding, decode
 from gateway.sync.replay import Replays
 from gateway.sync.state import Birth, Dirty, States
@@ -132,15 +132,18 @@ def test_a_component_that_left_while_we_run_has_its_topics_cleared() -> None:
 class FakeLink:
     """Takes what is sent, but for events of `forbidden` subjects. `down_after`: messages until it is lost."""
 
-    def __init__(self, forbidden: str = "nobody", down_after: int = 1_000_000) -> None:
+    def __init__(
+        self, forbidden: str = "nobody", down_after: int = 1_000_000, refusal: PublishRefused | None = None
+    ) -> None:
         self.topics: list[str] = []
         self._forbidden, self._down_after = forbidden, down_after
+        self._refusal = refusal or PublishRefused("not authorized")
 
     async def send(self, message: Outgoing) -> "asyncio.Future[None]":
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.topics.append(message.topic)
         if f"/events/{self._forbidden}/" in message.topic:
-            sent.set_exception(PublishRefused("not authorized"))
+            sent.set_exception(self._refusal)
         elif len(self.topics) > self._down_after:
             raise LinkDown("gone")
         else:
@@ -151,14 +154,27 @@ class FakeLink:
         await sent
 
 
-async def test_events_the_broker_forbids_are_not_counted_as_replayed() -> None:
+async def test_events_that_cannot_be_published_are_not_counted_as_replayed() -> None:
     store = MemoryStore()
-    link: Any = FakeLink(forbidden="m2")
+    link: Any = FakeLink(forbidden="m2", refusal=Unpublishable("too large"))
     for subject in ("m1", "m2", "m3"):
         store.emit("request_queued", subject)
     replays = Replays(store, states())
     assert await replays.run(link, 1, 3) == 2
     assert len(link.topics) == 3
+
+
+async def test_a_replay_the_broker_refuses_is_refused_and_makes_way_for_another() -> None:
+    store = MemoryStore()
+    link: Any = FakeLink(forbidden="m2")
+    sound: Any = FakeLink()
+    for subject in ("m1", "m2", "m3"):
+        store.emit("request_queued", subject)
+    replays = Replays(store, states())
+    with pytest.raises(Refusal, match="not authorized") as no:
+        await replays.run(link, 1, 3)
+    assert no.value.code is Code.PRECONDITION_FAILED
+    assert await replays.run(sound, 1, 3) == 3
 
 
 async def test_a_replay_whose_connection_breaks_says_so_and_makes_way_for_another() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +71,13 @@ def test_each_reason_of_a_broker_to_hang_up_has_its_name(code: int, cause: Cause
 )
 def test_what_ends_without_a_word_of_the_broker_is_told_apart(code: int, cause: Cause) -> None:
     assert of_disconnect(code, by_broker=False) is cause
+
+
+def test_the_document_explains_every_cause_and_no_other() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "mqtt-protocol.md").read_text()
+    table = document.partition("| `cause` |")[2].partition("\n\n")[0]
+    explained = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(explained) == sorted(str(cause) for cause in Cause)
 
 
 # --- what is told of it -----------------------------------------------------------------------------------------------
@@ -219,7 +228,7 @@ def hung_up() -> LinkLost:
 
 async def test_an_event_is_given_up_where_it_alone_ends_every_connection_and_nothing_so_large_ever_arrived() -> None:
     post = Post(10, 1000, 10)
-    tries = []
+    tries: list[int] = []
     for _ in range(GIVEN_UP_AFTER):
         ends = [None, hung_up(), hung_up()] if not tries else [hung_up(), hung_up()]
         tries.append(await post.through(*ends))

@@ -1,12 +1,12 @@
 """How the gateway is, and what it is set to."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from gateway.cli.render.ages import exact
 from gateway.cli.render.cells import NOTHING, Record, sheet, state, table, text
+from gateway.cli.render.upstream import remarkable, upstream
 
 _SHOWN: Final = frozenset(
     "healthy queue_depth active_operations attempts average_wait_ms average_processing_ms failure_rate buses upstream "
@@ -31,7 +31,7 @@ def health(result: Record, _: int) -> str:
     if not result.get("time_trusted", True):
         figures.append(("clock", click.style("not trusted", fg="yellow") + ": nothing expires; see confirm-clock"))
     buses = [(f"bus {text(bus.get('name'))}", condition(bus)) for bus in result["buses"]]
-    others = [(text(name), text(_remarkable(value))) for name, value in result.items() if name not in _SHOWN]
+    others = [(text(name), text(remarkable(value))) for name, value in result.items() if name not in _SHOWN]
     return sheet([*figures, *buses, ("upstream", upstream(result["upstream"])), *others])
 
 
@@ -48,25 +48,10 @@ def condition(bus: Record) -> str:
     return _remarks(state(heard), {"link": link, **rest})
 
 
-def upstream(told: Record) -> str:
-    """Say whether the broker is reached."""
-    if told.get("configured") is False:
-        return "none configured"
-    verdict = click.style("connected", fg="green") if told.get("connected") else click.style("away", fg="red")
-    return _remarks(verdict, {name: value for name, value in told.items() if name not in {"configured", "connected"}})
-
-
 def _remarks(verdict: str, figures: Record) -> str:
     """Put what is remarkable behind a verdict."""
-    remarkable = _remarkable(figures)
-    return f"{verdict}; {text(remarkable)}" if remarkable else verdict
-
-
-def _remarkable(value: Any) -> Any:
-    """Leave out, at any depth, what is zero or empty."""
-    if not isinstance(value, Mapping):
-        return value
-    return {name: sifted for name, each in value.items() if (sifted := _remarkable(each))}
+    shown = remarkable(figures)
+    return f"{verdict}; {text(shown)}" if shown else verdict
 
 
 def parameters(result: Record, _: int) -> str:
