@@ -80,6 +80,7 @@ class Broker:
         except ssl.SSLError as why:
             raise ConfigError([f"ca_file: {self.ca_file}: holds no certificate in PEM"]) from why
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _Tidy
         if self.cert_file is not None and self.key_file is not None:
             _identify(context, self.cert_file, self.key_file)
         return context
@@ -103,6 +104,17 @@ def _identify(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
     except ssl.SSLError as why:
         what = "is not the key of" if why.reason == "KEY_VALUES_MISMATCH" else "is no key, or this is no certificate:"
         raise ConfigError([f"key_file: {key_file}: {what} {cert_file}"]) from why
+
+
+class _Tidy(ssl.SSLSocket):
+    """Closes itself where the handshake fails: paho forgets it, and every further try would cost a file descriptor."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as the standard library has it
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
 
 
 class _NeedsPassphrase(Exception):  # noqa: N818 - what OpenSSL asks for
