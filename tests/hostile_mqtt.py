@@ -6,7 +6,6 @@ from typing import Self
 
 CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION, USER_PROPERTY = b"\x03", b"\x08", b"\x09", b"\x26"
 PAYLOAD_FORMAT, EXPIRY = b"\x01", b"\x02"
-_PUBACK = 4  # bytes, as mosquitto sends it
 
 
 def text(value: bytes | str) -> bytes:
@@ -38,7 +37,7 @@ class Intruder:
     """A connection that says what it is told to, byte for byte. Use as a context manager."""
 
     def __init__(self, port: int, client_id: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.say(packet(0x10, text("MQTT") + b"\x05\x02" + struct.pack(">H", 0) + b"\x00" + text(client_id)))
         self._socket.recv(1024)
@@ -47,6 +46,9 @@ class Intruder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
     def say(self, raw: bytes) -> None:
@@ -59,3 +61,15 @@ class Intruder:
             return self._socket.recv(1024)[:1] == b"\x40"
         except ConnectionResetError:
             return False
+
+    def subscribe(self, topic_filter: str) -> None:
+        self.say(packet(0x82, b"\x00\x01\x00" + text(topic_filter) + b"\x00"))
+
+    def until(self, wanted: bytes) -> None:
+        """Read, and throw away, until `wanted` came in, with whatever stood before it."""
+        seen = b""
+        while wanted not in seen:
+            heard = self._socket.recv(1 << 20)
+            if not heard:
+                raise ConnectionResetError("the broker hung up")
+            seen = seen[-len(wanted) :] + heard
