@@ -1,5 +1,6 @@
 """`check` and secrets: where they lie, who can read them, and whether they are what they should be."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,16 @@ def test_a_secret_named_in_the_environment_may_be_one_of_the_service_too(folder:
     assert sync.password_file == Path("/run/creds/mqtt")
     (problem,) = examine(folder / "gateway.toml", dict(list(environ.items())[:1])).problems
     assert problem.startswith("environment: BMS_GATEWAY__SYNC__PASSWORD_FILE: $CREDENTIALS_DIRECTORY is not set")
+
+
+def test_the_unit_shows_what_the_document_says_of_secrets_and_of_reloading() -> None:
+    root = Path(__file__).parents[2]
+    unit, document = ((root / file).read_text() for file in ("systemd/bms-gateway.service", "docs/installation.md"))
+    (credential,) = re.findall(r"LoadCredential=(\S+)$", unit, re.MULTILINE)
+    assert f"LoadCredential={credential}\n" in document
+    name, _, path = credential.partition(":")
+    for text in (unit, document):
+        assert f'password_file = "$CREDENTIALS_DIRECTORY/{name}"' in text
+    assert path == f"/etc/bms-gateway/secrets/{name}"
+    assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in unit
+    assert "systemctl reload bms-gateway" in document
