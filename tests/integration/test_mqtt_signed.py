@@ -5,7 +5,6 @@ import json
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,9 +158,3 @@ async def test_signed_requests_that_waited_in_the_broker_are_served_in_order_unl
             await watcher.until(lambda: len(ids(watcher)) == 3)
     assert [fields["n"] for _, _, fields in gateway.api.effects] == [0, 1]
     assert watcher.on("/replies/root/waiting-2")[0]["error"]["code"] == "REQUEST_EXPIRED"
-
-
-def test_what_keygen_prints_is_toml_for_any_name(tmp_path: Path) -> None:
-    script = f"{BMS_GATEWAY} access keygen --actor a.b --key-id c.d --out {tmp_path}/key.pem"
-    printed = subprocess.run(shlex.split(script), capture_output=True, text=True, check=True).stdout
-    assert list(tomllib.loads(printed)["actors"]["a.b"]["keys"]) == ["c.d"]
