@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.clock import Clock
 
+_DETAIL_MAX: Final = 200  # characters
 _QUIET_S: Final = 60.0  # one line a reason and minute
 
 
@@ -25,4 +26,9 @@ class Tally:
         if now < self._quiet_until.get(reason, now):
             return
         self._quiet_until[reason] = now + _QUIET_S
-        self._log.warning("%s (%d so far): %.200s", reason, self.totals[reason], detail)
+        self._log.warning("%s (%d so far): %s", reason, self.totals[reason], _in_one_line(detail))
+
+
+def _in_one_line(detail: str) -> str:
+    """Return what came from outside so that it cannot pass for a line of the log, nor steer a terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in detail[:_DETAIL_MAX])
