@@ -83,6 +83,27 @@ async def test_a_damaged_database_is_set_aside_and_what_can_be_read_is_kept(tmp_
     assert beside(path) == ["queue.db", aside]
 
 
+def tell(tx: Tx) -> None:
+    tx.emit(Event("request_completed", "module-03", NOW, {"detail": "y" * 500}))
+
+
+async def test_after_a_salvage_what_waits_for_the_broker_is_counted_anew(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    async with scene(path) as told:
+        for _ in range(60):
+            await told.store.write(tell)
+        await told.store.write(lambda tx: tx.acknowledge(10))
+        size = told.store.outbox().bytes // 50
+    spoil(path, leaf_pages(path, b"y" * 500)[3])
+    async with scene(path, told.clock) as told:
+        waiting = [event for event in await told.stored_events() if event.seq > 10]
+        assert 40 < len(waiting) < 50
+        assert told.store.outbox().events == len(waiting)
+        await told.store.write(lambda tx: tx.acknowledge(60))
+        assert told.store.outbox().events == 1
+        assert told.store.outbox().bytes < size  # database_salvaged is all that is left
+
+
 async def test_something_that_is_no_database_is_set_aside_too(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     path.write_bytes(os.urandom(20_000))
