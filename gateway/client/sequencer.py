@@ -66,18 +66,25 @@ class Sequencer:
         if self._next is None:
             return None
         event = self._held.pop(self._next, None)
-        if event is None:
-            return self._explanation(self._next)
-        self._next += 1
-        return event
+        if event is not None:
+            self._next += 1
+            return event
+        known = self._explaining(self._next)
+        if known is None:
+            return None
+        gap = Gap(self._next, min(known.to_seq, self._first_held() - 1), known.reason)
+        self._next = gap.to_seq + 1
+        return gap
 
     def missing(self, most: int) -> tuple[int, int] | None:
         """Return the range (first, last) to ask for, no longer than `most`; None: nothing is in the way.
 
         It begins where the order is held up: what is missing further on may yet come by itself.
         """
-        if self._next is None or self._next in self._held or self._next > self._newest:
+        if self._next is None or self._next > self._newest:
             return None
+        if self._next in self._held or self._explaining(self._next) is not None:
+            return None  # there is something to take
         return self._next, min(self._newest, self._next + min(most, self._room) - 1, self._first_held() - 1)
 
     def lacking(self, first: int, last: int) -> int:
@@ -92,13 +99,8 @@ class Sequencer:
         self._explained.clear()
         return ended
 
-    def _explanation(self, seq: int) -> Gap | None:
-        for gap in self._explained:
-            if gap.from_seq <= seq <= gap.to_seq:
-                last = min(gap.to_seq, self._first_held() - 1)
-                self._next = last + 1
-                return Gap(seq, last, gap.reason)
-        return None
+    def _explaining(self, seq: int) -> Gap | None:
+        return next((gap for gap in self._explained if gap.from_seq <= seq <= gap.to_seq), None)
 
     def _first_held(self) -> int:
         return min(self._held, default=self._newest + 1)

@@ -108,7 +108,7 @@ class SequencerMachine(RuleBasedStateMachine):
 
 
 TestSequencer = SequencerMachine.TestCase
-TestSequencer.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSequencer.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
 def dropped(seq: int, count: int, *ranges: tuple[int, int]) -> Event:
