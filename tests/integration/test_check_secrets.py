@@ -100,6 +100,20 @@ def test_who_must_sign_and_has_no_key_is_a_warning(folder: Path) -> None:
     assert check(folder).stderr == ""
 
 
+def test_what_cannot_be_read_is_a_problem_and_no_warning_too(folder: Path) -> None:
+    (folder / "access.toml").write_text("[actors")
+    (folder / "password").unlink()
+    assert len(told(check(folder), folder)) == 2
+    assert told(check(folder, "[[["), folder)[0].startswith("no valid TOML")
+
+
+def test_where_there_is_no_broker_the_keys_of_components_are_still_looked_at(folder: Path) -> None:
+    (folder / "pack-01.key").chmod(0o644)
+    alone = CONFIG[: CONFIG.index("[sync]")]
+    (line,) = told(check(folder, alone), folder)
+    assert "component pack-01: key_file: pack-01.key: everybody" in line
+
+
 def test_a_password_that_travels_in_the_clear_is_a_warning(folder: Path) -> None:
     plain = CONFIG.replace("mqtts://broker.example", "mqtt://broker.example")
     for line in ('ca_file = "ca.pem"\n', 'cert_file = "gw-0042.pem"\n', 'key_file = "gw-0042.key"\n'):
