@@ -93,7 +93,7 @@ class UpstreamHealth(Told):
     turned_away: dict[str, Count] | None = None
     """Requests that were not served, by reason."""
     dropped: Count | None = None
-    """Messages from the broker that found no room."""
+    """Messages from the broker that could not be read, or found no room."""
 
 
 class Health(Told):
