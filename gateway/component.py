@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from gateway.errors import MisuseError
+
 
 class ComponentKind(StrEnum):
     """What sits at the node."""
@@ -33,12 +35,15 @@ UNOWNED: Final = ""  # the owner of a discovered component: nobody, until an adm
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One registry record: the part that configuration (or discovery) says. `key`: 16 bytes, proves its pairing."""
+    """One registry record: the part that configuration (or discovery) says. `key`: 16 bytes, proves its pairing.
+
+    `foreign`: it speaks another protocol than ours; `node` then is its address there, if it has one.
+    """
 
     component_id: str
     kind: ComponentKind
     bus: str
-    node: int
+    node: int | None
     parent: str | None = None
     owner: str = UNOWNED
     serial: int | None = None
@@ -50,9 +55,18 @@ class Component:
     drain_mode: DrainMode = DrainMode.AUTO
     probe: bool = True  # ask for its serial after every return
     configured: bool = True  # False: discovered on the bus, never commanded
+    foreign: bool = False
 
     def __repr__(self) -> str:  # keys never reach a log
-        return f"<{self.component_id} {self.kind} {self.bus}:{self.node:02X}>"
+        node = "-" if self.node is None else f"{self.node:02X}"
+        return f"<{self.component_id} {self.kind} {self.bus}:{node}>"
+
+    @property
+    def address(self) -> int:
+        """Its node address in our protocol. Raises MisuseError for one that speaks another."""
+        if self.foreign or self.node is None:
+            raise MisuseError(f"{self.component_id} has no address in our protocol")
+        return self.node
 
 
 class Registry:
@@ -83,15 +97,16 @@ class Registry:
         return None if component_id is None else self._by_id[component_id]
 
     def add(self, component: Component) -> None:
-        """Put a component in its place, for whichever had its id or its place before."""
+        """Put a component in its place, for whichever had its id or its place before. A foreign one takes none."""
         before = self._by_id.get(component.component_id)
-        if before is not None:
-            self._by_place.pop((before.bus, before.node), None)
-        there = self.at(component.bus, component.node)
-        if there is not None:
-            del self._by_id[there.component_id]
+        if before is not None and not before.foreign:
+            self._by_place.pop((before.bus, before.address), None)
+        if not component.foreign:
+            there = self.at(component.bus, component.address)
+            if there is not None:
+                del self._by_id[there.component_id]
+            self._by_place[component.bus, component.address] = component.component_id
         self._by_id[component.component_id] = component
-        self._by_place[component.bus, component.node] = component.component_id
 
     def learn_serial(self, component_id: str, serial: int) -> None:
         """Note the serial number a component answered with."""

@@ -24,6 +24,9 @@ async def _queue_pairing(desk: Desk, asked: Asked, model: ask.QueuePairingReques
     initiator = desk.known(model.initiator_component, "initiator_component")
     target = desk.known(model.target_component, "target_component")
     desk.check_touch(asked.actor, initiator)
+    for each in (initiator, target):
+        if each.foreign:
+            raise Refusal(Code.NOT_CAPABLE, f"{each.component_id} does not speak the protocol of pairings.")
     if initiator.bus != target.bus:
         raise wrong("target_component", f"{target.component_id} is not on bus {initiator.bus} of its initiator")
     kind = RequestType(model.request_type)

@@ -72,6 +72,8 @@ def _matches(desk: Desk, component: Component, selector: ask.Selector) -> bool:
 
 
 def _is_capable(desk: Desk, component: Component, command_type: str) -> bool:
+    if component.foreign:  # none of our types means anything to it
+        return False
     if component.capabilities:
         return command_type in component.capabilities
     return desk.commands.capable(command_type, component.kind)

@@ -11,6 +11,8 @@ from typing import Final
 from can.interfaces import BACKENDS
 
 from gateway.bus.commands import Catalogue
+from gateway.bus.dbc import load
+from gateway.bus.foreign.listening import listenings_of
 from gateway.bus.frames import load_codecs
 from gateway.bus.link.replay import INTERFACE as REPLAY
 from gateway.bus.link.replay import recording_of
@@ -72,13 +74,26 @@ def _recording(bus: BusSection) -> Problems:
 
 def _dbcs(survey: Survey) -> Problems:
     for bus in survey.settings.bus:
+        readable = True
         for path in bus.dbc:
             try:
                 load_codecs(path)
             except ConfigError as why:
+                readable = False
                 yield from (f"bus {bus.name}: dbc {problem}" for problem in why.problems)
             except KeyError as why:
                 yield f"bus {bus.name}: dbc {path}: a message with GwRole lacks the attribute {why}"
+        if readable:
+            yield from _heartbeats(survey, bus)
+
+
+def _heartbeats(survey: Survey, bus: BusSection) -> Problems:
+    """Messages and signals by which components of others are heard must be in the databases of their bus."""
+    here = [each for each in survey.settings.component if each.bus == bus.name and each.heartbeat is not None]
+    try:
+        listenings_of(here, [load(path).by_name for path in bus.dbc] if here else [])
+    except ConfigError as why:
+        yield from why.problems
 
 
 def _capabilities(survey: Survey) -> Problems:

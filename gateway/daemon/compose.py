@@ -145,20 +145,21 @@ def _outside(gateway: Gateway, api: Api, way_up: WayUp, tuning: Tuning) -> Work:
 
 
 def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder, drain: Drain) -> Monitor:
-    here = [component for component in gateway.registry if component.bus == bus]
+    here = [each for each in gateway.registry if each.bus == bus]
     link = gateway.links[bus]
     pace: dict[str, Any] = {}
     if isinstance(link.clock, ReplayClock):  # it sleeps by the recording, and no sleep of the machine matters to it
         pace = {"sleep_until": link.clock.sleep_until, "suspended": lambda: 0.0}
     return Monitor(
         wire=link,
-        components=[(component, gateway.presence_settings(component.component_id)) for component in here],
+        components=[(each, gateway.presence_settings(each.component_id)) for each in here],
         codecs=gateway.codecs(bus),
         clock=link.clock,
         rows=recalled.rows,
         sink=recorder.take,
         on_ready=drain.ready,
-        known_nodes=[component.node for component in here if not component.configured],
+        known_nodes=[each.address for each in here if not each.configured],
+        listenings=gateway.listenings(bus),
         **pace,
     )
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.bus.dbc import load
+from gateway.bus.foreign.listening import listenings_of
+from gateway.bus.foreign.watch import Listening
 from gateway.bus.frames import Codec, codecs_of
 from gateway.bus.link import Link
 from gateway.bus.monitor import Monitor
@@ -41,6 +44,14 @@ class Gateway:
     def codecs(self, bus: str) -> Mapping[str, Codec]:
         """Return the messages of a bus."""
         return codecs_of(next(section.dbc for section in self.settings.bus if section.name == bus))
+
+    def listenings(self, bus: str) -> Mapping[str, Listening]:
+        """Return how the components of others on a bus are heard. Raises ConfigError with every problem."""
+        here = [section for section in self.settings.component if section.bus == bus and section.heartbeat is not None]
+        if not here:
+            return {}
+        dbcs = next(section.dbc for section in self.settings.bus if section.name == bus)
+        return listenings_of(here, [load(path).by_name for path in dbcs])
 
     def presence_settings(self, component_id: str) -> PresenceSection:
         """Return the presence settings of a component: its own over the general ones."""

@@ -228,8 +228,12 @@ class Track:
         elapsed = now - self._paced_at
         if elapsed < PACE_WINDOW_S:
             return []
-        found: list[Finding] = []
         self.babbling = is_babbling(self.heard, elapsed, self.period.seconds)
+        return self._paced(now)
+
+    def _paced(self, now: float) -> list[Finding]:
+        """Tell of babbling where that is news, and begin the next span of time to be looked at."""
+        found: list[Finding] = []
         if self.babbling:
             if now >= self._babbling_until:
                 self._tell("component_babbling", now, "babbling", found)

@@ -22,18 +22,13 @@ from gateway.component import Component, ComponentKind, DrainMode, QueueMode
 from gateway.errors import ConfigError
 from gateway.ids import NAME_PATTERN
 from gateway.operation import Mode
+from gateway.settings.base import FROZEN, hexadecimal
+from gateway.settings.heartbeats import HeartbeatSection as HeartbeatSection
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(gt=0, le=86_400_000)]
 KEY_BYTES: Final = 16  # AES-128
-
-
-def _hexadecimal(value: object) -> object:
-    try:
-        return int(value.encode("ascii"), 16) if isinstance(value, str) else value  # nor digits of other scripts
-    except ValueError:
-        raise ValueError(f'"{value}" is no hexadecimal number') from None
 
 
 def _broker_address(broker: str) -> str:
@@ -53,7 +48,7 @@ def _location(path: Path) -> Path:
 
 
 Location = Annotated[Path, AfterValidator(_location)]
-Serial = Annotated[int, BeforeValidator(_hexadecimal), Field(gt=0, lt=1 << 64)]
+Serial = Annotated[int, BeforeValidator(hexadecimal), Field(gt=0, lt=1 << 64)]
 Protocol = Annotated[Literal["5", "3.1.1"], BeforeValidator(lambda value: "5" if value == 5 else value)]  # noqa: PLR2004 - MQTT 5 written as a number
 Broker = Annotated[str, AfterValidator(_broker_address)]
 
@@ -61,7 +56,7 @@ Broker = Annotated[str, AfterValidator(_broker_address)]
 class Section(BaseModel):
     """A section of the file: frozen, and a misspelt key must not pass silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = FROZEN
 
 
 class GatewaySection(Section):
@@ -112,7 +107,8 @@ class ComponentSection(Section):
     id: Name
     kind: ComponentKind
     bus: Name
-    node: Annotated[int, Field(ge=0, le=249)]
+    node: Annotated[int, Field(ge=0)] | None = None  # in our protocol required, and at most 249
+    heartbeat: HeartbeatSection | None = None  # None: it speaks our protocol
     parent: Name | None = None
     owner: Name
     serial: Serial | None = None  # 64 bits; text as "0x00A3000012345678"
@@ -243,6 +239,7 @@ def _component(section: ComponentSection, problems: list[str]) -> Component:
         kind=section.kind,
         bus=section.bus,
         node=section.node,
+        foreign=section.heartbeat is not None,
         parent=section.parent,
         owner=section.owner,
         serial=section.serial,
@@ -252,7 +249,7 @@ def _component(section: ComponentSection, problems: list[str]) -> Component:
         accepts_proxy=section.accepts_proxy,
         queue_mode=section.queue_mode,
         drain_mode=section.drain_mode,
-        probe=section.probe,
+        probe=section.probe and section.heartbeat is None,  # who speaks no protocol of ours has no answer
     )
 
 

@@ -1,7 +1,7 @@
 """What no single key of the configuration shows: doubles, dangling references, plaintext to strangers."""
 
 import ipaddress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from gateway.settings.toml_source import Place, Source
@@ -9,6 +9,7 @@ from gateway.settings.toml_source import Place, Source
 if TYPE_CHECKING:  # gateway/settings/__init__.py asks us
     from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection
 
+LAST_NODE: Final = 249  # of our protocol
 T = TypeVar("T")
 Rows = list[tuple[int, T]]  # tables with their numbers in the file
 Contradiction = tuple[Place, str]
@@ -18,7 +19,8 @@ def contradictions(settings: "Settings", source: Source) -> list[Contradiction]:
     """Name what no single field shows, with its place: doubles, dangling references, plaintext to strangers."""
     buses = list(zip(source.rows("bus"), settings.bus, strict=True))
     components = list(zip(source.rows("component"), settings.component, strict=True))
-    found = _doubled(buses, components) + _dangling(components, source) + _impatient(settings.presence, components)
+    found = _doubled(buses, components) + _unaddressed(components, source) + _dangling(components, source)
+    found += _impatient(settings.presence, components)
     if settings.sync is not None:
         found += _unsafe(settings.sync)
     return found
@@ -38,12 +40,26 @@ def _doubled(buses: "Rows[BusSection]", components: "Rows[ComponentSection]") ->
     for n, component in components:
         if component.id is not None:
             claims.append((("component", n, "id"), f"the id {component.id}"))
-        if component.node is not None and component.bus is not None:
+        if component.heartbeat is None and component.node is not None and component.bus is not None:
             claims.append((("component", n, "node"), f"node 0x{component.node:02X} of bus {component.bus}"))
         if component.serial is not None:
             claims.append((("component", n, "serial"), f"serial 0x{component.serial:016X}"))
     first: dict[str, Place] = {}
     return [(place, f"{claim} is used twice") for place, claim in claims if first.setdefault(claim, place) != place]
+
+
+def _unaddressed(components: "Rows[ComponentSection]", source: Source) -> list[Contradiction]:
+    """Who speaks our protocol needs an address in it; how others are heard stands in their heartbeat."""
+    found: list[Contradiction] = []
+    for n, component in components:
+        told = source.raw["component"][n]
+        if "heartbeat" in told:
+            continue
+        if "node" not in told:
+            found.append((("component", n, "node"), "is required"))
+        elif component.node is not None and component.node > LAST_NODE:
+            found.append((("component", n, "node"), f"must be at most {LAST_NODE}"))
+    return found
 
 
 def _dangling(components: "Rows[ComponentSection]", source: Source) -> list[Contradiction]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.bus.frames import load_codecs
-from gateway.bus.monitor.heartbeat import Heartbeats, Watch
+from gateway.bus.monitor.heartbeat import Heartbeats, NodeWatch
 from gateway.component import Component, ComponentKind
 from gateway.presence import Finding, Policy, Presence, Reason, State
 from gateway.presence.track import Track
@@ -178,8 +178,10 @@ class PresenceMachine(RuleBasedStateMachine):
         self.inputs: list[Input] = []
         self.track = Track(POLICY, 0.0)
         pack = Component("p", ComponentKind.PACK, "can0", NODE)
-        self.watch = Watch(pack, CODEC, POLICY, 0.0, (State.UNKNOWN, Reason.NEVER_HEARD))
-        self.hot_path = Heartbeats(lambda watch, data, at: self.hot.extend(watch.judge(data, at)), lambda _: None)
+        self.watch = NodeWatch(pack, CODEC, POLICY, 0.0, (State.UNKNOWN, Reason.NEVER_HEARD))
+        self.hot_path = Heartbeats(
+            lambda watch, data, at: self.hot.extend(watch.judge(data, at)), lambda _: None, lambda _: None
+        )
         self.hot_path.by_id[CODEC.id_for(NODE)] = self.watch
         self.told: list[Finding] = []
         self.hot: list[Finding] = []

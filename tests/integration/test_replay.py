@@ -10,15 +10,13 @@ import pytest
 from gateway.bus.frames import load_codecs
 from gateway.bus.link import Link
 from gateway.bus.link.replay import ReplayClock, clock_for, recording_of
-from gateway.bus.monitor import Monitor
-from gateway.bus.wire import EXTENDED_MASK, Condition
+from gateway.bus.wire import EXTENDED_MASK
 from gateway.clock import SystemClock
 from gateway.component import Component, ComponentKind
 from gateway.errors import ConfigError, LinkDown, MisuseError
-from gateway.ports import PresenceChange
 from gateway.settings import BusSection, PresenceSection
 from tests.doubles_bus import FakeNode
-from tests.integration.link_bench import until
+from tests.integration.replayed import verdicts
 
 HEADER = "Time Stamp,ID,Extended,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
 PERIOD_S = 0.5
@@ -49,46 +47,9 @@ def components():
 
 
 async def judged(path: Path, speed: object) -> list[tuple[str, str, float]]:
-    """Play a recording; return (component, presence, seconds of the recording) of every change."""
+    """Play a recording of our modules; return (component, presence, seconds of the recording) of every change."""
     section = BusSection(name="can0", interface="replay", channel=str(path), options={"speed": speed})
-    clock = clock_for(section, SystemClock())
-    assert isinstance(clock, ReplayClock)
-    link = Link("can0", section, clock, random.Random(1))
-    told: list[tuple[str, str, float]] = []
-    began_ms = clock.wall_ms()
-
-    def sink(notices) -> None:
-        told.extend(
-            (notice.component_id, str(notice.presence), round((notice.at - began_ms) / 1000, 2))
-            for notice in notices
-            if isinstance(notice, PresenceChange)
-        )
-
-    monitor = Monitor(
-        wire=link,
-        components=components(),
-        codecs=load_codecs(),
-        clock=clock,
-        rows={},
-        sink=sink,
-        on_ready=lambda *_: None,
-        suspended=lambda: 0.0,
-        sleep_until=clock.sleep_until,
-    )
-    conditions: list[Condition] = []
-    link.watch(lambda event: conditions.append(event.condition))
-    tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(link.run())]
-    try:
-        async with asyncio.timeout(20):
-            await until(lambda: Condition.DOWN in conditions or any(task.done() for task in tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()
-    return told
+    return await verdicts(section, components())
 
 
 async def test_a_recording_is_judged_alike_at_any_speed(tmp_path):

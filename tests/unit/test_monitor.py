@@ -796,7 +796,7 @@ def test_the_heartbeats_of_a_settled_component_take_the_short_way() -> None:
     scene = heard()
     scene.heartbeats(until=60)
     taken = []
-    hot_path = Heartbeats(lambda *judged: taken.append(judged), taken.append)
+    hot_path = Heartbeats(lambda *judged: taken.append(judged), taken.append, lambda _: None)
     hot_path.by_id = dict(scene.monitor._heartbeats.by_id)
     for n in range(40):
         hot_path.read([scene.nodes["m0"].beat(scene.clock.now + n)])

@@ -120,10 +120,10 @@ class BusExecutor:
         self, component: Component, limit: TimeLimit, attempt: Attempt | None = None
     ) -> AsyncIterator[Conversation]:
         """Have the component's node to ourselves. Never two nodes at a time, so nobody waits in a ring."""
-        lock = self._locks.setdefault((component.bus, component.node), asyncio.Lock())
+        lock = self._locks.setdefault((component.bus, component.address), asyncio.Lock())
         with limit.standing_still():
             await lock.acquire()
         try:
-            yield Conversation(self._exchanges[component.bus], component.node, limit, attempt)
+            yield Conversation(self._exchanges[component.bus], component.address, limit, attempt)
         finally:
             lock.release()

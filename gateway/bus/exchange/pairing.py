@@ -166,14 +166,14 @@ class Pairing:
             serial = ward = _known(serial or self.target.serial)
         async with self.talk(self.carrier, self.attempt) as conversation:
             txn_id = given(self.attempt.operation.sequence)
-            handshake = Handshake(conversation, txn_id, self.initiator.node, serial, self.target.key, self.rng, ward)
+            handshake = Handshake(conversation, txn_id, self.initiator.address, serial, self.target.key, self.rng, ward)
             return await handshake.run(self.attempt.confirming)
 
     async def _pair_initiator(self) -> None:
         async with self.talk(self.initiator, self.attempt) as conversation:
             txn_id = given(self.attempt.operation.partner_sequence)
             initiator = self.initiator
-            handshake = Handshake(conversation, txn_id, self.target.node, initiator.serial, initiator.key, self.rng)
+            handshake = Handshake(conversation, txn_id, self.target.address, initiator.serial, initiator.key, self.rng)
             try:
                 await handshake.run()
             except ExchangeEnded as end:

@@ -12,18 +12,21 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from gateway.bus.foreign.ears import Ears
+from gateway.bus.foreign.rhythm import Beat
+from gateway.bus.foreign.watch import ForeignWatch, Listening
 from gateway.bus.frames import Codec
 from gateway.bus.monitor.discovery import KINDS, Strangers
 from gateway.bus.monitor.health import Blame, BusHealth, Observer
-from gateway.bus.monitor.heartbeat import Heartbeats, Watch
+from gateway.bus.monitor.heartbeat import Heartbeats, NodeWatch
 from gateway.bus.monitor.notices import Notices, OnReady, Sink, is_usable
-from gateway.bus.monitor.restore import watch_for
-from gateway.bus.monitor.vitals import vitals_of
-from gateway.bus.wire import BusEvent, Condition, Frame, Lane, Wire
+from gateway.bus.monitor.restore import Means, watch_for
+from gateway.bus.watch import Watch
+from gateway.bus.wire import BusEvent, Condition, Filter, Frame, Lane, Wire
 from gateway.clock import Clock
 from gateway.component import Component
 from gateway.ports import ComponentRow, Sighting
-from gateway.presence import Presence, Reason, State
+from gateway.presence import Finding, Presence, Reason, State
 from gateway.settings import PresenceSection
 
 log = logging.getLogger(__name__)
@@ -43,7 +46,8 @@ class Monitor:
     Args:
         wire: where the frames come from; the monitor subscribes itself. It must tell the condition UP when it is.
         components: those of this bus, each with its presence settings.
-        codecs: the messages, by name.
+        codecs: our messages, by name.
+        listenings: how components of others are heard, by component_id.
         clock: both clocks; the monotonic one is that of the frames' arrival times.
         rows: what the store remembers, by component_id.
         sink: takes what is to be stored.
@@ -65,23 +69,25 @@ class Monitor:
         on_ready: OnReady,
         suspended: Callable[[], float] = suspended_s,
         known_nodes: Collection[int] = (),
+        listenings: Mapping[str, Listening] | None = None,
         sleep_until: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self.name = wire.name
         self._sleep_until = sleep_until or self._sleep
         self._wire, self._clock, self._suspended = wire, clock, suspended
-        self._codecs = {name: codecs[name] for name in KINDS}
+        self._means = Means({name: codecs[name] for name in KINDS}, listenings or {})
         self._health = BusHealth(clock.monotonic())
         self._observer = Observer(suspended())
         self._notices = Notices(wire.name, self._health, clock, sink, on_ready)
-        self._heartbeats = Heartbeats(self._unusual, self._unknown)
-        self._strangers = Strangers(self._codecs.values(), known_nodes)
+        self._ears = Ears(self._unusual_voice)
+        self._heartbeats = Heartbeats(self._unusual, self._unknown, self._ears.find)
+        self._strangers = Strangers(self._means.codecs.values(), known_nodes)
         self._watches: dict[str, Watch] = {}
         self._frames = self._invalid = 0
         self._tick_s, self._tick_at = TICK_S, clock.monotonic()
         for component, section in components:
             self.add(component, section, rows.get(component.component_id))
-        wire.listen(Lane.PRESENCE, [codec.filter for codec in self._codecs.values()], self.receive)
+        wire.listen(Lane.PRESENCE, self._filters(), self.receive)
         wire.watch(self.bus_event)
 
     # --- whom it watches --------------------------------------------------------------------------------------------
@@ -91,15 +97,19 @@ class Monitor:
 
         Whoever was watched at its node before is so no more. What is known of a component that stays where it is stays.
         """
-        watch = watch_for(component, section, self._codecs, row, self._clock)
+        watch = watch_for(component, section, self._means, row, self._clock)
         before = self._watches.get(component.component_id)
-        if before is not None and before.can_id == watch.can_id:
+        if before is not None and before.listens_as(watch):
             before.component, before.policy = component, watch.policy
             return
         self.drop(component.component_id)
-        for other in [each for each in self._watches.values() if each.component.node == component.node]:
+        for other in [each for each in self._watches.values() if each.listens_as(watch)]:
             self.drop(other.component.component_id)
-        self._watches[component.component_id] = self._heartbeats.by_id[watch.can_id] = watch
+        self._watches[component.component_id] = watch
+        if isinstance(watch, NodeWatch):
+            self._heartbeats.by_id[watch.can_id] = watch
+        elif isinstance(watch, ForeignWatch):
+            self._ears.add(watch)
         self._tick_s = min(self._tick_s, watch.window_s / 2)  # a deadline that is set now is seen before it is due
         if is_usable(watch):
             self._notices.note(watch, (), was_usable=False)
@@ -107,8 +117,16 @@ class Monitor:
     def drop(self, component_id: str) -> None:
         """Watch a component no more, if it was watched."""
         watch = self._watches.pop(component_id, None)
-        if watch is not None:
+        if isinstance(watch, NodeWatch):
             del self._heartbeats.by_id[watch.can_id]
+        elif isinstance(watch, ForeignWatch):
+            self._ears.drop(watch)
+
+    def _filters(self) -> list[Filter]:
+        """Return what to listen for: all nodes of ours that may come, and whatever the others say."""
+        ours = [codec.filter for codec in self._means.codecs.values()]
+        theirs = {each for listening in self._means.listenings.values() for each in listening.filters}
+        return ours + sorted(theirs, key=lambda each: (each.can_id, each.mask))
 
     def mark(self, component_id: str, presence: Presence, expected_return: int | None = None) -> None:
         """Hold a component for ONLINE or OFFLINE until there is evidence to the contrary. Raises KeyError.
@@ -139,7 +157,7 @@ class Monitor:
             deadline=watch.deadline if self._health.is_heard else None,
             flapping=watch.flaps.is_held,
             evidence=watch.evidence,
-            vitals=vitals_of(watch.codec, watch.data),
+            vitals=watch.vitals,
         )
 
     def stats(self) -> dict[str, Any]:
@@ -175,10 +193,18 @@ class Monitor:
         self._heartbeats.read(frames)
         self._notices.flush()
 
-    def _unusual(self, watch: Watch, data: bytes, at: float) -> None:
+    def _unusual(self, watch: NodeWatch, data: bytes, at: float) -> None:
         was_usable, differed = is_usable(watch), watch.period.differs
-        self._notices.note(watch, watch.judge(data, at), was_usable=was_usable)
+        self._judged(watch, watch.judge(data, at), was_usable=was_usable, differed=differed)
         self._invalid += watch.data is not data
+
+    def _unusual_voice(self, watch: ForeignWatch, beat: Beat, data: bytes, at: float) -> None:
+        was_usable, differed, errors = is_usable(watch), watch.period.differs, watch.errors
+        self._judged(watch, watch.judge(beat, data, at), was_usable=was_usable, differed=differed)
+        self._invalid += watch.errors > errors
+
+    def _judged(self, watch: Watch, found: Sequence[Finding], *, was_usable: bool, differed: bool) -> None:
+        self._notices.note(watch, found, was_usable=was_usable)
         if watch.period.differs and not differed:
             told = (watch.component.component_id, watch.period.seconds, watch.period.learned_s)
             log.warning("%s speaks every %.3f s by its declaration, every %.3f s by its frames", *told)
@@ -188,7 +214,7 @@ class Monitor:
         if stranger is None:
             return
         node, kind = stranger.node, stranger.kind
-        if any(watch.component.node == node for watch in self._watches.values()):
+        if any(isinstance(watch, NodeWatch) and watch.component.node == node for watch in self._watches.values()):
             log.warning("%s: node %d sends %s, which its kind does not", self.name, node, stranger.message)
             return
         component_id = f"{self.name[:48]}-{kind.lower()}-{node:02x}"

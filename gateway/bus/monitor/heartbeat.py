@@ -5,50 +5,51 @@ others are handed to the track, and what it finds is handed on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from gateway.bus import e2e
 from gateway.bus.frames import FRAME_LENGTH, Codec
+from gateway.bus.monitor.vitals import vitals_of
+from gateway.bus.watch import Watch
 from gateway.bus.wire import Frame
 from gateway.component import Component
 from gateway.presence import Finding, Policy, Reason, State
-from gateway.presence.track import Track
 
 _FOLLOWING: Final = tuple(head & 0xF0 | ((head & 0xF) + 1) % e2e.COUNTER_MODULO for head in range(256))
 
 
-class Watch(Track):
-    """The track of one component, how to read its heartbeat, and what the outside was told of it.
+class NodeWatch(Watch):
+    """The track of a component that speaks our protocol, and how to read its heartbeat.
 
     Attributes:
         can_id: that of its heartbeat, in SocketCAN's spelling.
         data: its last valid heartbeat; empty before the first.
         boot_byte: the byte of `data` that holds the boot count, whole: the neighbours in it change rarely, and then
             the careful way costs little.
-        since_ms, last_seen_ms: ms since the epoch; the latter as restored, before this process heard it.
-        evidence: of its last change.
     """
 
-    __slots__ = (
-        "boot_at", "boot_byte", "boot_mask", "can_id", "codec", "component", "data", "dated", "evidence",
-        "last_seen_ms", "since_ms", "start",
-    )  # fmt: skip
+    __slots__ = ("boot_at", "boot_byte", "boot_mask", "can_id", "codec", "data", "start")
 
     def __init__(
         self, component: Component, codec: Codec, policy: Policy, now: float, origin: tuple[State, Reason | None]
     ) -> None:
-        super().__init__(policy, now, *origin)
-        self.component, self.codec = component, codec
-        self.can_id = codec.id_for(component.node)
-        self.start = codec.seed(component.node)
+        super().__init__(component, policy, now, origin)
+        self.codec = codec
+        self.can_id = codec.id_for(component.address)
+        self.start = codec.seed(component.address)
         boot_count = codec.signals["BootCount"]
         self.boot_at, self.boot_mask = boot_count.start // 8, boot_count.mask << boot_count.start % 8
         self.boot_byte = 0
         self.data = b""
-        self.since_ms = 0
-        self.dated: float | None = None  # the `since` that `since_ms` was made from
-        self.last_seen_ms: int | None = None
-        self.evidence: Mapping[str, Any] = {}
+
+    @property
+    def vitals(self) -> Mapping[str, int]:
+        """What its last valid heartbeat says of it; nothing before the first."""
+        return vitals_of(self.codec, self.data)
+
+    def listens_as(self, other: Watch) -> bool:
+        """Whether it is heard by the very frames that `other` is heard by."""
+        return isinstance(other, NodeWatch) and other.can_id == self.can_id
 
     def judge(self, data: bytes, at: float) -> list[Finding]:
         """Take any frame under this component's id, the careful way."""
@@ -62,25 +63,35 @@ class Watch(Track):
 
 
 class Heartbeats:
-    """All watches of a bus by CAN id.
+    """All nodes of a bus by CAN id.
 
     `unusual` is called with every frame that is not plain routine, to be unusual; `unknown` with every frame that has
-    no watch.
+    no watch. `find_other`: who else may take frames of an id.
     """
 
-    def __init__(self, unusual: Callable[[Watch, bytes, float], None], unknown: Callable[[Frame], None]) -> None:
-        self.by_id: dict[int, Watch] = {}
+    def __init__(
+        self,
+        unusual: Callable[[NodeWatch, bytes, float], None],
+        unknown: Callable[[Frame], None],
+        find_other: Callable[[int], Callable[[bytes, float], None] | None],
+    ) -> None:
+        self.by_id: dict[int, NodeWatch] = {}
         self._unusual = unusual
         self._unknown = unknown
+        self._find_other = find_other
 
     def read(self, frames: Sequence[Frame]) -> None:
         """Take a batch. The chain of look-ups is `e2e.crc_of`, spelt out: a call would cost as much again."""
-        find, t, following = self.by_id.get, e2e.TABLE, _FOLLOWING
+        find, t, following, find_other = self.by_id.get, e2e.TABLE, _FOLLOWING, self._find_other
         for frame in frames:
             can_id, data, at = frame
             watch = find(can_id)
             if watch is None:
-                self._unknown(frame)
+                take = find_other(can_id)
+                if take is None:
+                    self._unknown(frame)
+                else:
+                    take(data, at)
                 continue
             try:
                 crc, head, a, b, c, d, e, f = data

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.bus.monitor.health import BusHealth
-from gateway.bus.monitor.heartbeat import Watch
+from gateway.bus.watch import Watch
 from gateway.clock import Clock, rfc3339
 from gateway.event import GATEWAY, Event
 from gateway.ports import Notice, PresenceChange

@@ -1,0 +1,110 @@
+"""The checksums that heartbeats of others carry: AUTOSAR E2E profiles 1, 2 and 5, and the two plain ones.
+
+Every profile is a function from (frame, place of the checksum, counter, data ids) to what the checksum must be. Source
+of the profiles: AUTOSAR "E2E Protocol Specification" (FO).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import xor
+from typing import Final
+
+from gateway.bus import e2e
+from gateway.bus.foreign.fields import Field
+
+
+def _table(polynomial: int, width: int) -> tuple[int, ...]:
+    top, mask = 1 << width - 1, (1 << width) - 1
+    rows = []
+    for value in range(256):
+        crc = value << width - 8
+        for _ in range(8):
+            crc = (crc << 1) ^ polynomial if crc & top else crc << 1
+        rows.append(crc & mask)
+    return tuple(rows)
+
+
+_CRC8_2F: Final = _table(0x2F, 8)
+_CRC16: Final = _table(0x1021, 16)
+
+Computed = Callable[[bytes, range, int, Sequence[int]], int]
+"""(frame, bytes of the checksum, counter, data ids: one, or one for each of 16 counters) -> the checksum."""
+
+
+def _others(data: bytes, place: range) -> bytes:
+    return data[: place.start] + data[place.stop :]
+
+
+def _profile_1(data: bytes, place: range, _: int, ids: Sequence[int]) -> int:
+    """CRC-8 of 0x1D over the low and the high byte of the data id, then the frame."""
+    crc = e2e.seed(ids[0])
+    for byte in _others(data, place):
+        crc = e2e.TABLE[crc ^ byte]
+    return crc
+
+
+def _profile_2(data: bytes, place: range, counter: int, ids: Sequence[int]) -> int:
+    """CRC-8 of 0x2F from and inverted by 0xFF, over the frame, then the data id of this counter: one byte."""
+    crc = 0xFF
+    for byte in (*_others(data, place), ids[counter % len(ids)] & 0xFF):
+        crc = _CRC8_2F[crc ^ byte]
+    return crc ^ 0xFF
+
+
+def _profile_5(data: bytes, place: range, _: int, ids: Sequence[int]) -> int:
+    """CRC-16 of 0x1021 from 0xFFFF over the frame, then the low and the high byte of the data id."""
+    crc = 0xFFFF
+    for byte in (*_others(data, place), ids[0] & 0xFF, ids[0] >> 8):
+        crc = crc << 8 & 0xFFFF ^ _CRC16[crc >> 8 ^ byte]
+    return crc
+
+
+def _xor8(data: bytes, place: range, _: int, ids: Sequence[int]) -> int:
+    """All other bytes, and the data id, by exclusive or."""
+    return reduce(xor, _others(data, place), ids[0] & 0xFF ^ ids[0] >> 8)
+
+
+def _sum8(data: bytes, place: range, _: int, ids: Sequence[int]) -> int:
+    """All other bytes, and the data id, added up."""
+    return sum(_others(data, place), (ids[0] & 0xFF) + (ids[0] >> 8)) & 0xFF
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a checksum is made. `width`: its bytes. `counter_max`: the greatest counter where nobody says otherwise."""
+
+    computed: Computed
+    width: int
+    counter_max: int | None = None
+
+
+PROFILES: Final[Mapping[str, Profile]] = {
+    "E2E_P01": Profile(_profile_1, 1, 14),
+    "E2E_P02": Profile(_profile_2, 1, 15),
+    "E2E_P05": Profile(_profile_5, 2, 255),
+    "XOR8": Profile(_xor8, 1),
+    "SUM8": Profile(_sum8, 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What a message protects itself with. `counter` None: nothing counts. `profile` None: nothing is summed up."""
+
+    counter: Field | None = None
+    profile: Profile | None = None
+    crc: Field | None = None
+    ids: Sequence[int] = (0,)
+    shortest: int = 0  # bytes that a frame needs to hold counter and checksum
+
+    def judge(self, data: bytes) -> int | None:
+        """Return the counter of a frame, 0 where it has none; None where the frame is damaged."""
+        if len(data) < self.shortest:
+            return None
+        counter = 0 if self.counter is None else self.counter.read(data)
+        if self.profile is None or self.crc is None:
+            return counter
+        place = self.crc.place
+        assert place is not None  # `protection_of` saw to it
+        return counter if self.profile.computed(data, place, counter, self.ids) == self.crc.read(data) else None
