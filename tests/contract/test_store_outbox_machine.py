@@ -197,5 +197,5 @@ class OutboxMachine(RuleBasedStateMachine):
         assert stored <= BOUND or sum(map(bytes_of, may_go)) <= BOUND // SLACK_PART
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 TestOutboxMachine = pytest.mark.timeout(600)(OutboxMachine.TestCase)  # to make a failure small takes a while
