@@ -240,7 +240,7 @@ def test_every_problem_is_told_at_once_those_of_a_hurt_table_too(tmp_path: Path)
         "sync.cert_file",
     ]
     assert [(component.id, component.node) for component in survey.settings.component] == [
-        ("pack-01", None),
+        ("pack-01", 300),
         ("module-03", 0xA3),
     ]
 
