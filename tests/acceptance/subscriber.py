@@ -151,21 +151,22 @@ class Subscriber:
         with self._lock:
             return [asked for asked in self.asked.values() if not asked.answers]
 
-    def missing(self) -> tuple[int, int] | None:
-        """Return the first range of seq that has not come."""
+    def missing(self) -> list[tuple[int, int]]:
+        """Return the ranges of seq that have not come."""
         with self._lock:
-            return next(self.rebuilt.missing(), None)
+            return list(self.rebuilt.missing())
 
     def _look_for_gaps(self, now: float) -> None:
         if self._replay is not None and not self.asked[self._replay].answers:
             return
-        gap = self.missing()
-        if gap is None:
+        gaps = self.missing()
+        if not gaps:
             self._missed_since = None
-        elif self._missed_since is None or self._missed_since[0] != gap[0]:
-            self._missed_since = gap[0], now
+            return
+        first, last = gaps[0][0], gaps[-1][1]
+        if self._missed_since is None or self._missed_since[0] != first:
+            self._missed_since = first, now
         elif now - self._missed_since[1] > GAP_PATIENCE_S:
-            first, last = gap
             last = min(last, first + REPLAYED_AT_ONCE - 1)
             self._replay = self.ask(BACKEND, "replay", from_seq=first, to_seq=last)
             self._missed_since = None
