@@ -3,9 +3,12 @@
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from gateway.bus.dbc import load
+from gateway.bus.dbc.report import Reading
 from gateway.errors import ConfigError
 from gateway.settings import Survey, examine
 from gateway.sync.access import load_access
@@ -47,6 +50,16 @@ def _in_the_clear(survey: Survey) -> Warnings:
         yield f"sync.broker: {sync.broker}: {EXPOSED}"
 
 
+def _repaired(survey: Survey) -> Warnings:
+    """What had to be done to a database of messages before it could be read."""
+    for bus in survey.settings.bus:
+        for path in bus.dbc:
+            with suppress(ConfigError):  # told as a problem
+                report = load(path).report
+                if report.reading is not Reading.STRICT:
+                    yield f"bus {bus.name}: dbc " + "\n".join(report.lines())
+
+
 def _powerless(survey: Survey) -> Warnings:
     """Who must sign and has no key can change nothing."""
     try:
@@ -58,4 +71,4 @@ def _powerless(survey: Survey) -> Warnings:
             yield f"access: actors.{name}: {actor.role} must sign what it changes, and has no key: it can only look"
 
 
-_LOOKS: Final[tuple[Callable[[Survey], Warnings], ...]] = (_open_secrets, _in_the_clear, _powerless)
+_LOOKS: Final[tuple[Callable[[Survey], Warnings], ...]] = (_open_secrets, _in_the_clear, _powerless, _repaired)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.bus.frames import dbc_path
+from gateway.cli.caution import warnings_of
 from gateway.cli.check import problems_of
 from gateway.queue.store.sql import MIGRATIONS, connect, migrate
 
@@ -103,6 +104,30 @@ def test_each_problem_is_named_with_its_place_and_nothing_else_is(
     (only,) = told(folder, before, after)
     assert only.startswith("gateway.toml: ")
     assert problem in only
+
+
+def test_what_was_done_to_a_database_of_messages_is_told_and_no_problem(folder: Path) -> None:
+    text = (folder / "own.dbc").read_text().replace("BS_:", "", 1)
+    (folder / "own.dbc").write_text(text + '\nVAL_ 77 Nothing 1 "on" ;\n')
+    assert told(folder) == []
+    (warning,) = (each for each in warnings_of(folder / "gateway.toml", {}) if "bus can0: dbc" in each)
+    assert "own.dbc: read after repairs; " in warning
+    assert "left out: VAL_ of message 0x4d, signal Nothing: a line about a message or signal" in warning
+
+
+def test_a_heartbeat_of_another_maker_must_be_in_the_databases_of_its_bus(folder: Path) -> None:
+    def problem(heartbeat: str) -> str:
+        (only,) = told(folder, "node = 0x12", f"heartbeat = {{{heartbeat}}}")
+        return only.removeprefix("gateway.toml: component pack-01: heartbeat: ")
+
+    assert problem('type = "dbc", message = "HB_PAK"') == (
+        'the databases of its bus have no message "HB_PAK"; did you mean "HB_PACK"?'
+    )
+    assert problem('type = "dbc", message = "HB_PACK", counter = "E2E_Count"') == (
+        'message HB_PACK has no signal "E2E_Count"; did you mean "E2E_Counter"?'
+    )
+    assert problem('type = "canopen", node = 200') == "a CANopen node is one of 1 to 127"
+    assert told(folder, "node = 0x12", 'heartbeat = {type = "dbc", message = "HB_PACK"}') == []
 
 
 def test_a_recording_that_can_be_played_is_no_problem(folder: Path) -> None:
