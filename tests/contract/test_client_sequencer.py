@@ -1,5 +1,7 @@
 """The sequencer beside the plain list of what the gateway has told, whatever becomes of it on its way."""
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -112,7 +114,11 @@ TestSequencer.settings = settings(max_examples=100, stateful_step_count=30, dead
 
 
 def dropped(seq: int, count: int, *ranges: tuple[int, int]) -> Event:
-    told = {"count": count, "types": {"position_notice": count}, "ranges": [list(each) for each in ranges]}
+    told: dict[str, Any] = {
+        "count": count,
+        "types": {"position_notice": count},
+        "ranges": [list(each) for each in ranges],
+    }
     return event(seq, "events_dropped", **told)
 
 

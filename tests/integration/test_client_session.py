@@ -58,15 +58,16 @@ async def test_presence_goes_with_the_connection_and_comes_back_with_it(mosquitt
     with Watcher(mosquitto.port) as gateway:
         tell(gateway, "state", birth_payload(3, 1, "module-01"), retain=True)
         tell(gateway, "components/module-01/presence", presence_payload("module-01", epoch=3), retain=True)
-        async with client(mosquitto) as at:
-            await at.synced()
-            assert at.presence["module-01"].online
-            mosquitto.stop()
-            await at.wait_for("module-01", "UNKNOWN", timeout_s=10)
-            assert at.trouble
-            mosquitto.start()
-            await at.wait_for("module-01", timeout_s=10)
-            await until(lambda: not at.trouble)
+    async with client(mosquitto) as at:
+        await at.synced()
+        assert at.presence["module-01"].online
+        mosquitto.stop()
+        await at.wait_for("module-01", "UNKNOWN", timeout_s=10)
+        assert at.trouble
+        mosquitto.start()
+        await at.wait_for("module-01", timeout_s=10)
+        await until(lambda: not at.trouble)
+        with Watcher(mosquitto.port) as gateway:
             tell(gateway, "state", offline_payload(3, 1), retain=True)
             await at.wait_for("module-01", "UNKNOWN", timeout_s=10)
             tell(gateway, "state", birth_payload(3, 2, "module-01"), retain=True)
