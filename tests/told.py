@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.payloads import CONTRACTS, EVENTS, GATEWAY_STATE, REPLY, PresenceState, QueueState
+from gateway.payloads import CONTRACTS, EVENTS, GATEWAY_STATE, REPLY, PresenceState, QueueState, Telemetry
 
 SCHEMAS = Path(__file__).parents[1] / "docs" / "schema"
 BUNDLE: dict[str, Any] = json.loads((SCHEMAS / "bms-gateway.schema.json").read_text())
@@ -17,6 +17,7 @@ STATES: dict[str, tuple[str, type[BaseModel] | TypeAdapter[Any]]] = {
     "state": ("GatewayState", GATEWAY_STATE),
     "presence": ("PresenceState", PresenceState),
     "queue": ("QueueState", QueueState),
+    "telemetry": ("Telemetry", Telemetry),
 }
 
 
@@ -46,7 +47,7 @@ def check(name: str, model: type[BaseModel] | TypeAdapter[Any], payload: Mapping
 
 
 def check_state(channel: str, payload: Mapping[str, Any]) -> None:
-    """Check what a retained topic says. `channel`: state, presence or queue."""
+    """Check what a retained topic says. `channel`: state, presence or queue; or telemetry, which is not retained."""
     check(*STATES[channel], payload)
 
 

@@ -18,7 +18,12 @@ Map = dict[str, Any]
 
 _SCHEMAS: Final = "#/components/schemas/"
 _BINDING: Final = "0.2.0"  # of the MQTT bindings
-_TOLD: Final[Mapping[str, str]] = {"state": "GatewayState", "presence": "PresenceState", "queue": "QueueState"}
+_TOLD: Final[Mapping[str, str]] = {
+    "state": "GatewayState",
+    "presence": "PresenceState",
+    "queue": "QueueState",
+    "telemetry": "Telemetry",
+}
 _PARAMETERS: Final[Mapping[str, Map]] = {
     "gateway_id": {"description": f"Which gateway: {NAME_PATTERN}", "examples": ["gw-0042"]},
     "component_id": {"description": "A component, as the gateway's configuration calls it.", "examples": ["module-03"]},

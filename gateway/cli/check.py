@@ -17,6 +17,7 @@ from gateway.bus.frames import load_codecs
 from gateway.bus.link.replay import INTERFACE as REPLAY
 from gateway.bus.link.replay import recording_of
 from gateway.bus.logs import Recording
+from gateway.bus.telemetry.wanted import resolve
 from gateway.errors import ConfigError
 from gateway.queue.store.inspection import inspect
 from gateway.settings import BusSection, Survey, examine
@@ -96,6 +97,23 @@ def _heartbeats(survey: Survey, bus: BusSection) -> Problems:
         yield from why.problems
 
 
+def _telemetry(survey: Survey) -> Problems:
+    """Every signal must stand in just one message that its component can be heard by."""
+    settings = survey.settings
+    if not settings.telemetry.enabled or any(True for look in (_dbcs, _keys) for _ in look(survey)):
+        return
+    dbcs = {bus.name: bus.dbc for bus in settings.bus}
+    components = {
+        each.component_id: each
+        for each in settings.components()
+        if each.bus in dbcs and each.kind is not None and (each.foreign or each.node is not None)
+    }
+    try:
+        resolve(settings.telemetry.signals, components, dbcs)
+    except ConfigError as why:
+        yield from why.problems
+
+
 def _capabilities(survey: Survey) -> Problems:
     known = Catalogue()
     for component in survey.settings.component:
@@ -165,6 +183,7 @@ def _database(survey: Survey) -> Problems:
 _CHECKS: Final[tuple[Callable[[Survey], Problems], ...]] = (
     _interfaces,
     _dbcs,
+    _telemetry,
     _capabilities,
     _safety_commands,
     _keys,

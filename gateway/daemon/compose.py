@@ -18,6 +18,7 @@ from gateway.component import Component, ComponentKind
 from gateway.daemon.health import GatewayHealth
 from gateway.daemon.parts import Gateway, Recalled
 from gateway.daemon.reload import AccessReload
+from gateway.daemon.telemetry import telemetry
 from gateway.event import Event
 from gateway.ports import AuditEntry
 from gateway.queue.drain import Drain
@@ -32,6 +33,8 @@ from gateway.sync.refusals import Audit
 from gateway.sync.requests import RequestServer
 from gateway.sync.socket import ControlSocket
 from gateway.sync.state import Birth, States
+from gateway.sync.tally import Tally
+from gateway.sync.telemetry import Telemetry
 from gateway.sync.topics import Topics
 from gateway.sync.uplink import Uplink
 from gateway.sync.way_up import WayUp
@@ -47,7 +50,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
     """Join buses, queue and outside; return what is to run."""
     settings, clock, store = gateway.settings, gateway.clock, gateway.store
     tuning = Tuning(settings.queue.parameters(), recalled.parameters)
-    way_up = WayUp()
+    way_up, knocks = WayUp(), Tally(log, clock)
     exchanges = _exchanges(gateway, tuning)
     roster, commands = CombinedRoster(gateway.monitors), Catalogue()
     drain = _drain(gateway, tuning=tuning, exchanges=exchanges, roster=roster, commands=commands, way_up=way_up)
@@ -61,7 +64,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
             watches=CombinedWatches(gateway.monitors, gateway.presence_settings),
             commands=commands,
             drains=drain,
-            health=GatewayHealth(gateway.links, gateway.monitors, exchanges, way_up),
+            health=GatewayHealth(gateway.links, gateway.monitors, exchanges, way_up, knocks),
             upstream=way_up,
             timekeeper=clock,
             tuning=tuning,
@@ -76,7 +79,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
         drain.run(),
         Notices(store, parameters, clock).run(),
         Retention(store=store, parameters=parameters, clock=clock, folder=folder).run(),
-        *_outside(gateway, api, way_up, tuning),
+        *_outside(gateway, api, way_up, knocks, tuning),
     ]
     work += [monitor.run() for monitor in gateway.monitors]
     return work + [link.run() for link in gateway.links.values()]
@@ -125,7 +128,7 @@ def _drain(
     )
 
 
-def _outside(gateway: Gateway, api: Api, way_up: WayUp, tuning: Tuning) -> Work:
+def _outside(gateway: Gateway, api: Api, way_up: WayUp, knocks: Tally, tuning: Tuning) -> Work:
     """Return the ways in and out: the control socket, and MQTT where it is configured."""
     at, file = gateway.settings.gateway, gateway.settings.access.file
 
@@ -134,13 +137,14 @@ def _outside(gateway: Gateway, api: Api, way_up: WayUp, tuning: Tuning) -> Work:
 
     access = load_access(file, frozenset(component.component_id for component in gateway.registry))
     work: Work = [
-        ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=gateway.clock).run(),
+        ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=gateway.clock, tally=knocks).run(),
         AccessReload(access, file, gateway.registry, audit).run(),
     ]
     if gateway.settings.sync is not None:
         requests = _requests(gateway, api, tuning, access, audit)
-        way_up.uplink = _uplink(gateway, gateway.settings.sync, requests)
-        work.append(way_up.uplink.run())
+        told, telling = telemetry(gateway)
+        way_up.uplink = _uplink(gateway, gateway.settings.sync, requests, told)
+        work += [way_up.uplink.run(), *telling]
     return work
 
 
@@ -176,7 +180,7 @@ def _requests(gateway: Gateway, api: Api, tuning: Tuning, access: Access, audit:
     )
 
 
-def _uplink(gateway: Gateway, sync: SyncSection, requests: RequestServer) -> Uplink:
+def _uplink(gateway: Gateway, sync: SyncSection, requests: RequestServer, told: Telemetry | None) -> Uplink:
     settings, clock, store = gateway.settings, gateway.clock, gateway.store
     topics = Topics(settings.gateway.id)
     broker = Broker.of(sync, settings.gateway.id)
@@ -191,6 +195,7 @@ def _uplink(gateway: Gateway, sync: SyncSection, requests: RequestServer) -> Upl
         requests=requests,
         clock=clock,
         rng=gateway.rng,
+        telemetry=told,
     )
 
 

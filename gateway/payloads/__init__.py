@@ -45,6 +45,7 @@ from gateway.payloads.states import GatewayOffline as GatewayOffline
 from gateway.payloads.states import GatewayOnline as GatewayOnline
 from gateway.payloads.states import PresenceState as PresenceState
 from gateway.payloads.states import QueueState as QueueState
+from gateway.payloads.states import Telemetry as Telemetry
 
 
 class Contract(NamedTuple):

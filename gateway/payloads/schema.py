@@ -24,6 +24,7 @@ from gateway.payloads import (
     PresenceState,
     QueueState,
     Refused,
+    Telemetry,
 )
 from gateway.payloads.docstrings import field_docs
 from gateway.payloads.envelope import Envelope, SignedRequest
@@ -59,14 +60,15 @@ class _Told(_Asked):
 def definitions() -> Mapping[str, Schema]:
     """Return the schema of every payload by its name, and of whatever they share.
 
-    `GatewayState`, `PresenceState`, `QueueState`; `Event` and one each as `ComponentOnlineEvent`; for each request
-    its `QueueCommandRequest` and `QueueCommandReply`; `SignedRequest`, `Refused`.
+    `GatewayState`, `PresenceState`, `QueueState`, `Telemetry`; `Event` and one each as `ComponentOnlineEvent`; for each
+    request its `QueueCommandRequest` and `QueueCommandReply`; `SignedRequest`, `Refused`.
     """
     told: list[type[BaseModel]] = [
         GatewayOnline,
         GatewayOffline,
         PresenceState,
         QueueState,
+        Telemetry,
         Event,
         *EVENTS.values(),
         Refused,
@@ -107,7 +109,7 @@ def alone(name: str) -> Schema:
 
 def names() -> list[str]:
     """Return the names of the payloads, without those of their parts."""
-    heads = ["GatewayState", "PresenceState", "QueueState", "Event"]
+    heads = ["GatewayState", "PresenceState", "QueueState", "Telemetry", "Event"]
     heads += sorted(model.__name__ for model in EVENTS.values())
     requests = sorted(contract.request.__name__ for contract in CONTRACTS.values())
     heads += [f"{name}{kind}" for name in requests for kind in ("Request", "Reply")]

@@ -99,6 +99,18 @@ class QueueStatus(Told):
     """When the last one ended."""
 
 
+class Telemetry(Told):
+    """Values that have changed. Those that it does not name are as they were told last."""
+
+    component_id: str
+    epoch: Count
+    """Of the gateway that says so."""
+    at: Time
+    """When the newest of the values was heard."""
+    values: dict[str, int | float | str]
+    """By signal, as the gateway's configuration calls it: physical values, or the names that the DBC gives to them."""
+
+
 class QueueState(QueueStatus):
     """The queue of a component on its retained topic."""
 

@@ -24,6 +24,8 @@ from gateway.ids import NAME_PATTERN
 from gateway.operation import Mode
 from gateway.settings.base import FROZEN, hexadecimal
 from gateway.settings.heartbeats import HeartbeatSection as HeartbeatSection
+from gateway.settings.telemetry import SignalSection as SignalSection
+from gateway.settings.telemetry import TelemetrySection as TelemetrySection
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -213,6 +215,7 @@ class Settings(Section):
     presence: PresenceSection = PresenceSection()
     queue: QueueSection = QueueSection()
     sync: SyncSection | None = None
+    telemetry: TelemetrySection = TelemetrySection()
     access: AccessSection = AccessSection()
     log: LogSection = LogSection()
 

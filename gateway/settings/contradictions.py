@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from gateway.settings.toml_source import Place, Source
 
 if TYPE_CHECKING:  # gateway/settings/__init__.py asks us
-    from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection
+    from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection, TelemetrySection
 
 LAST_NODE: Final = 249  # of our protocol
 T = TypeVar("T")
@@ -23,6 +23,8 @@ def contradictions(settings: "Settings", source: Source) -> list[Contradiction]:
     found += _impatient(settings.presence, components)
     if settings.sync is not None:
         found += _unsafe(settings.sync)
+    if settings.telemetry.enabled:
+        found += _untold(settings.telemetry, source)
     return found
 
 
@@ -105,6 +107,21 @@ def _unsafe(sync: "SyncSection") -> list[Contradiction]:
         found.append((("sync", "cert_file" if sync.cert_file else "key_file"), "cert_file and key_file go together"))
     if sync.password_file is not None and sync.username is None:
         found.append((("sync", "password_file"), "needs a username"))
+    return found
+
+
+def _untold(telemetry: "TelemetrySection", source: Source) -> list[Contradiction]:
+    """Telemetry of nobody, for nobody, or twice."""
+    found: list[Contradiction] = []
+    if "sync" not in source.raw:
+        found.append((("telemetry", "enabled"), "there is no broker to tell: section [sync] is missing"))
+    ids, told = source.names("component", "id"), set[tuple[str, str]]()
+    for n, each in enumerate(telemetry.signals):
+        if each.component not in ids:
+            found.append((("telemetry", "signals", n, "component"), f"there is no component {each.component}"))
+        if (each.component, each.signal) in told:
+            found.append((("telemetry", "signals", n, "signal"), f"{each.signal} of {each.component} is used twice"))
+        told.add((each.component, each.signal))
     return found
 
 

@@ -7,10 +7,13 @@ A link is one connection. Connecting again is the caller's loop.
 """
 
 import asyncio
+import fcntl
 import logging
 import socket
 import ssl
 import struct
+import sys
+import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -41,6 +44,7 @@ _REFUSED: Final = 0x80  # reason codes from here on are failures
 _NO_ROOM: Final = 0x97  # quota exceeded
 _NEVER: Final = frozenset({0x90, 0x95, 0x99})  # topic, packet size, format: no use in repeating this message
 _ENVELOPE: Final = 64  # bytes a publish may take beside topic, payload and correlation data
+_SPARE_BYTES: Final = 4096  # may wait in our socket when something is sent that must be in nobody's way
 _UNREADABLE: Final = (MQTTException, struct.error, LookupError, ValueError)  # what paho's parser says of garbage
 
 
@@ -129,8 +133,8 @@ class Link:
 
         It fails with PublishRefused or LinkLost. Messages leave in the order of the calls. Raises LinkLost.
         """
-        if self._largest is not None and (size := _size(message)) > self._largest:
-            return self._unpublishable(f"{message.topic}: {size} bytes, and the broker takes {self._largest}")
+        if (why := self._too_large(message)) is not None:
+            return self._unpublishable(why)
         await self.window.room()
         if self._closed or self._loss is not None:
             self.window.give_back()
@@ -155,6 +159,24 @@ class Link:
             sent.result()
         else:
             await asyncio.shield(sent)  # who gives up waiting does not undo it
+
+    def has_spare_room(self) -> bool:
+        """Whether what is sent leaves at once and what was sent comes back in time."""
+        connection = self._paho.socket()
+        if self._loss is not None or connection is None or self.window.slow() or self._paho.want_write():
+            return False
+        unsent = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(unsent, sys.byteorder) <= _SPARE_BYTES
+
+    def send_unacknowledged(self, message: Outgoing) -> None:
+        """Hand on a message of QoS 0, which takes no place in the window; nobody learns what becomes of it.
+
+        On a connection that is gone nothing happens. Raises Unpublishable.
+        """
+        if (why := self._too_large(message)) is not None:
+            raise Unpublishable(why)
+        if not self._closed and self._loss is None:
+            self._paho.publish(message.topic, message.payload, 0, message.retain, self._properties(message))
 
     async def receive(self) -> Incoming:
         """Return the next message. It comes again after a reconnect unless `acknowledge` is called for it."""
@@ -319,6 +341,12 @@ class Link:
         _heard(sent)  # not everybody waits for theirs
 
     # --- what goes out ----------------------------------------------------------------------------------------------
+
+    def _too_large(self, message: Outgoing) -> str | None:
+        """Say why a message will never go over this connection; None: it will."""
+        if self._largest is None or (size := _size(message)) <= self._largest:
+            return None
+        return f"{message.topic}: {size} bytes, and the broker takes {self._largest}"
 
     def _unpublishable(self, why: str) -> "asyncio.Future[None]":
         refused: asyncio.Future[None] = self._loop.create_future()

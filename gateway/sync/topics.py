@@ -27,6 +27,7 @@ CHANNELS: Final = (  # docs/mqtt-protocol.md shows this table; a test compares t
     Channel("state", "out", 1, retained=True),
     Channel("components/{component_id}/presence", "out", 1, retained=True),
     Channel("components/{component_id}/queue", "out", 1, retained=True),
+    Channel("components/{component_id}/telemetry", "out", 0, retained=False),
     Channel("events/{subject}/{type}", "out", 1, retained=False),
     Channel("requests/{actor}/{request}", "in", 1, retained=False),
     Channel("replies/{actor}/{id}", "out", 1, retained=False),
@@ -49,6 +50,10 @@ class Topics:
     def queue(self, component_id: str) -> str:
         """Return the topic of a component's queue."""
         return f"{self.root}/components/{_level(component_id)}/queue"
+
+    def telemetry(self, component_id: str) -> str:
+        """Return the topic of a component's telemetry."""
+        return f"{self.root}/components/{_level(component_id)}/telemetry"
 
     def event(self, subject: str, event_type: str) -> str:
         """Return the topic of an event. `subject`: a component_id or "gateway"."""

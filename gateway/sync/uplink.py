@@ -29,6 +29,7 @@ from gateway.sync.replay import Replays
 from gateway.sync.requests import RequestServer
 from gateway.sync.state import Dirty, Snapshot, States
 from gateway.sync.tally import Tally
+from gateway.sync.telemetry import Telemetry
 from gateway.sync.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,10 @@ _NO_PROGRESS: Final = frozenset({Cause.TAKEN_OVER, Cause.PUBLISH_REFUSED})  # co
 
 
 class Uplink:
-    """Keeps the backend informed. `reconnect_s`: shortest and longest wait before a new connection."""
+    """Keeps the backend informed. `reconnect_s`: shortest and longest wait before a new connection.
+
+    `telemetry`: None: it is off.
+    """
 
     def __init__(
         self,
@@ -51,12 +55,14 @@ class Uplink:
         clock: Clock,
         rng: random.Random,
         reconnect_s: tuple[float, float] = (1.0, 60.0),
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._broker = broker
         self._topics = topics
         self._states = states
         self._store = store
         self._requests = requests
+        self._telemetry = telemetry
         self._backoff = Backoff(rng, *reconnect_s)
         self._condition = Condition(broker.name, clock)
         self._forbidden = Forbidden(clock, rng, reconnect_s)
@@ -150,6 +156,8 @@ class Uplink:
                     tasks.create_task(link.watch(), name="watch the connection")
                     tasks.create_task(self._requests.receive(link), name="take requests")
                     tasks.create_task(self._own.keep(link, self._session), name="keep our birth in its place")
+                    if self._telemetry is not None:
+                        tasks.create_task(self._telemetry.keep(link), name="tell telemetry")
                     await self._tell(link)  # in the body: only so does the group undo its own cancellation of us
             except asyncio.CancelledError:
                 await self._say_goodbye(link)

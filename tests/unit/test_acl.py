@@ -22,6 +22,7 @@ OUT = (
     "state",
     "components/module-03/presence",
     "components/module-03/queue",
+    "components/module-03/telemetry",
     "events/module-03/request_queued",
     "events/gateway/gateway_started",
 )

@@ -35,6 +35,7 @@ def test_the_documentation_tells_of_every_event_there_is() -> None:
         (TOPICS.state, "state"),
         (TOPICS.presence("m"), "components/{component_id}/presence"),
         (TOPICS.queue("m"), "components/{component_id}/queue"),
+        (TOPICS.telemetry("m"), "components/{component_id}/telemetry"),
         (TOPICS.event("m", "request_queued"), "events/{subject}/{type}"),
         (TOPICS.request("anna", "get_health"), "requests/{actor}/{request}"),
         (TOPICS.reply("anna", "12345678"), "replies/{actor}/{id}"),
