@@ -98,6 +98,9 @@ class Health:
     def upstream(self) -> dict[str, Any]:
         return {"configured": True, "connected": self.connected}
 
+    def control_socket(self) -> dict[str, Any]:
+        return {"turned_away": {}}
+
 
 class Watches:
     """Takes down which components are to be held for what, and which are new."""

@@ -129,6 +129,7 @@ async def get_health(desk: Desk, asked: Asked, _: ask.GetHealth) -> Answer:
             "failure_rate": load.failure_rate,
             "buses": buses,
             "upstream": upstream,
+            "control_socket": desk.health.control_socket(),
             "timestamp": rfc3339(asked.now_ms),
             "time_trusted": desk.clock.trusted(),
         }

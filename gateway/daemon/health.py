@@ -6,11 +6,12 @@ from typing import Any
 from gateway.bus.exchange import Exchange
 from gateway.bus.link import Link
 from gateway.bus.monitor import Monitor
+from gateway.sync.tally import Tally
 from gateway.sync.way_up import WayUp
 
 
 class GatewayHealth:
-    """What is well and what is not: `gateway.ports.Health`."""
+    """What is well and what is not: `gateway.ports.Health`. `turned_away`: at the control socket."""
 
     def __init__(
         self,
@@ -18,11 +19,13 @@ class GatewayHealth:
         monitors: Sequence[Monitor],
         exchanges: Mapping[str, Exchange],
         way_up: WayUp,
+        turned_away: Tally,
     ) -> None:
         self._links = links
         self._monitors = monitors
         self._exchanges = exchanges
         self._way_up = way_up
+        self._turned_away = turned_away
 
     def buses(self) -> list[dict[str, Any]]:
         """One map a bus: what its link and its monitor count, and the answers its exchange has dropped."""
@@ -30,6 +33,10 @@ class GatewayHealth:
 
     def _bus(self, monitor: Monitor) -> dict[str, Any]:
         return {**self._links[monitor.name].stats(), **monitor.stats(), **self._exchanges[monitor.name].stats()}
+
+    def control_socket(self) -> dict[str, Any]:
+        """What was turned away at the control socket."""
+        return {"turned_away": dict(self._turned_away.totals)}
 
     def upstream(self) -> dict[str, Any]:
         """How the way to the broker is."""

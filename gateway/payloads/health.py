@@ -57,6 +57,13 @@ class BusHealth(Told):
     """Frames that waited for the bus's budget."""
 
 
+class ControlSocketHealth(Told):
+    """The control socket since the gateway started."""
+
+    turned_away: dict[str, Count]
+    """Connections, users and frames, by reason."""
+
+
 class UpstreamHealth(Told):
     """How the way to the broker is; no more than configured false where there is none."""
 
@@ -115,5 +122,6 @@ class Health(Told):
     """Of the last hour."""
     buses: list[BusHealth]
     upstream: UpstreamHealth
+    control_socket: ControlSocketHealth
     timestamp: Time
     time_trusted: bool

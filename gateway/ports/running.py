@@ -64,6 +64,10 @@ class Health(Protocol):
         """One map a bus: {name, interface, state, frames, …}."""
         ...
 
+    def control_socket(self) -> dict[str, Any]:
+        """Return {turned_away}: how often what was turned away, by reason."""
+        ...
+
     def upstream(self) -> dict[str, Any]:
         """Return {connected, outbox, since, last_error?}; {"configured": False} where there is no [sync]."""
         ...

@@ -36,10 +36,15 @@ _MOST_BYTES: Final = 1024  # what getsockopt of Python returns at most: 256 grou
 
 
 class ControlSocket:
-    """Serves the control socket at `path`. `group`: who may use it beside root; None: the daemon's own group."""
+    """Serves the control socket at `path`. `group`: who may use it beside root; None: the daemon's own group.
 
-    def __init__(self, *, path: Path, group: str | None, api: Requests, clock: Clock, idle_s: float = IDLE_S) -> None:
-        self.tally = Tally(log, clock)
+    `tally`: counts what is turned away.
+    """
+
+    def __init__(
+        self, *, path: Path, group: str | None, api: Requests, clock: Clock, tally: Tally, idle_s: float = IDLE_S
+    ) -> None:
+        self.tally = tally
         self._path = path
         self._group = group
         self._api = api

@@ -22,7 +22,8 @@ from gateway.ports import Call
 from gateway.sync import socket as module
 from gateway.sync.caller import NobodyAnswers, SocketCaller
 from gateway.sync.frames import write_frame
-from gateway.sync.socket import ControlSocket, identify, listen
+from gateway.sync.socket import ControlSocket, identify, listen, log
+from gateway.sync.tally import Tally
 from tests.doubles import FakeClock
 
 Reply = dict[str, Any]
@@ -47,7 +48,10 @@ class Scene:
         self.path = folder / "control.sock"
         self.api = EchoApi()
         self.clock = FakeClock()
-        self.control = ControlSocket(path=self.path, group=None, api=self.api, clock=self.clock, **options)
+        self.tally = Tally(log, self.clock)
+        self.control = ControlSocket(
+            path=self.path, group=None, api=self.api, clock=self.clock, tally=self.tally, **options
+        )
 
     @asynccontextmanager
     async def serving(self):
