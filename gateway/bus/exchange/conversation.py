@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.bus.exchange import COMMANDING, PAIRING, Exchange, Transaction, Values
+from gateway.bus.exchange.departure import Departure
 from gateway.bus.exchange.limit import TimeLimit
 from gateway.bus.exchange.protocol import (
     COMMAND_PATIENCE,
@@ -20,8 +21,7 @@ from gateway.bus.exchange.protocol import (
     too_late,
     unanswered,
 )
-from gateway.errors import Code, LinkDown
-from gateway.operation import Ending, Outcome
+from gateway.errors import LinkDown
 from gateway.ports import Attempt
 
 _ANSWERED_BY: Final[Mapping[PairOp, frozenset[PairOp]]] = {
@@ -62,7 +62,7 @@ class Conversation:
         self.clock = exchange.clock
         self._exchange = exchange
         self._limit = limit
-        self._attempt = attempt
+        self._departure = Departure(attempt, exchange.budget, limit, exchange.clock)
 
     async def step(
         self, operation: PairOp, txn_id: int, content: Values, fits: Callable[[Values], bool] = lambda _: True
@@ -113,7 +113,7 @@ class Conversation:
             for tries_left, wait_s in zip(reversed(range(patience.tries)), patience.waits_s(), strict=True):
                 await self._afford(transaction, 1)
                 now, deadline = self.clock.monotonic(), self._limit.deadline
-                if now >= deadline or (self._has_begun() and self._is_over()):
+                if now >= deadline or (self._departure.has_begun() and self._departure.is_over()):
                     break
                 if now >= order.leave_by:
                     raise ExchangeEnded(too_late("The command"))
@@ -127,35 +127,11 @@ class Conversation:
         return None
 
     async def _afford(self, transaction: Transaction, answers: int) -> None:
-        """Pay for one request and its answers out of the bus's budget; an emergency does not wait for it."""
-        budget, frames = self._exchange.budget, 1 + answers
+        """Pay for one request and its answers."""
         transaction.paid += answers
-        if self._attempt is not None and self._attempt.operation.emergency:
-            budget.spend(frames)
-        elif not budget.take(frames):
-            with self._limit.standing_still():
-                await budget.wait(frames)
-
-    def _has_begun(self) -> bool:
-        return self._attempt is not None and self._attempt.sent_at is not None
-
-    def _is_over(self) -> bool:
-        """Whether the operation has expired while it waited for the node, for room on the bus, or for an answer."""
-        attempt = self._attempt
-        return attempt is not None and attempt.operation.expires_at <= self.clock.wall_ms() and self.clock.trusted()
+        await self._departure.afford(1 + answers)
 
     async def _send(self, transaction: Transaction, request: Values, until: float) -> None:
-        attempt = self._attempt
-        if self._is_over() and not self._has_begun():
-            raise ExchangeEnded(Outcome(Ending.NOT_STARTED, code=Code.REQUEST_EXPIRED))
         # Arming does nothing: an attempt that got no further is one of which nothing has left.
-        first = attempt is not None and attempt.sent_at is None and request.get("CmdFlags") != CmdFlag.ARM
-        if attempt is not None and first:
-            attempt.sent_at = self.clock.monotonic()
-        try:
-            await transaction.send(request, until)
-        except LinkDown:
-            # Refused before its time was over, it has not left. A slow adapter may let it go after that time.
-            if attempt is not None and first and self.clock.monotonic() < until:
-                attempt.sent_at = None
-            raise
+        begins = request.get("CmdFlags") != CmdFlag.ARM
+        await self._departure.leave(lambda: transaction.send(request, until), until, begins=begins)
