@@ -38,7 +38,7 @@ from gateway.sync.topics import Topics
 log = logging.getLogger(__name__)
 
 WAITING: Final = 256  # requests read and not yet answered, of all actors: more than one actor alone may have
-AT_A_TIME: Final = 16  # are being answered
+AT_A_TIME: Final = 16  # are being answered, without those that wait for slow work
 SLOW_PER_ACTOR: Final = 4
 OVERTAKE_AFTER_S: Final = 1.0
 RETRY_AFTER_MS: Final = 1000
@@ -48,11 +48,16 @@ _EVEN_OF_READS: Final = frozenset({Code.NOT_AUTHORIZED, Code.BAD_SIGNATURE, Code
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One request under way. `delivery` is the newest of its deliveries, `channel` the connection it came by."""
+    """One request under way. `delivery` is the newest of its deliveries, `channel` the connection it came by.
+
+    `placed`: it holds one of the places of those that are being answered. `answered`: what is left is to deliver it.
+    """
 
     request: Request
     delivery: Incoming
     channel: Channel
+    placed: bool = False
+    answered: bool = False
 
     @property
     def actor(self) -> str:
@@ -127,6 +132,8 @@ class RequestServer:
         other = self._jobs.get(job.key)
         if other is None or job.request.no is not None or other.request.digest != job.request.digest:
             return False
+        if other.channel is job.channel:  # a copy: one open delivery is enough to have it come again
+            other.channel.acknowledge(other.delivery)
         other.delivery, other.channel = job.delivery, job.channel
         return True
 
@@ -156,14 +163,27 @@ class RequestServer:
                 no = Refusal(
                     Code.RATE_LIMITED, "Too many of your requests are under way.", retry_after_ms=RETRY_AFTER_MS
                 )
-            await self._room.acquire()
+            await self._place(job)
             task = self._spawn(self._serve(job, no), "answer a request")
             done, _ = await asyncio.wait({task}, timeout=self._overtake_after_s)
             if not done:
                 self._slow[actor] += 1
                 task.add_done_callback(lambda _: self._slow.subtract([actor]))
+                if not job.answered:  # an answer that cannot be delivered takes memory: of those there are few
+                    self._displace(job)
         del self._lanes[key]
         self._slow += Counter()  # forget actors with none
+
+    async def _place(self, job: _Job) -> None:
+        """Wait for a place; one that proved slow has left its own to others, and needs one again for its answer."""
+        if not job.placed:
+            await self._room.acquire()
+            job.placed = True
+
+    def _displace(self, job: _Job) -> None:
+        if job.placed:
+            job.placed = False
+            self._room.release()
 
     def _spawn(self, work: Any, name: str) -> "asyncio.Task[None]":
         if self._tasks is None:
@@ -175,11 +195,13 @@ class RequestServer:
     async def _serve(self, job: _Job, no: Refusal | None) -> None:
         try:
             answer = await self._answer(job.request, no)
+            job.answered = True
+            await self._place(job)
             await self._deliver(job, answer)
         finally:
             if self._jobs.get(job.key) is job:
                 del self._jobs[job.key]
-            self._room.release()
+            self._displace(job)
             self._waiting.release()
 
     async def _answer(self, request: Request, no: Refusal | None) -> dict[str, Any]:
@@ -216,7 +238,7 @@ class RequestServer:
                 continue  # it came again meanwhile, by a newer connection
             except PublishRefused as why:
                 self.tally.count("a reply the broker refuses", str(why))
-            channel.acknowledge(delivery)
+            job.channel.acknowledge(job.delivery)  # a copy may have come meanwhile, and stands for the others
             return
 
 

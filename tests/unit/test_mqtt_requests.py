@@ -59,13 +59,14 @@ class FakeChannel:
         self.done: list[tuple[str, Any]] = []
         self.down = False
         self.refuses = False
+        self.slow: asyncio.Event | None = None
         self.mid = 0
 
     async def receive(self) -> Incoming:
         return await self.incoming.get()
 
     async def publish(self, message: Outgoing) -> None:
-        await asyncio.sleep(0)
+        await (asyncio.sleep(0) if self.slow is None else self.slow.wait())
         if self.down:
             raise LinkDown("gone")
         if self.refuses:
@@ -347,6 +348,33 @@ async def test_a_request_that_comes_again_while_it_is_answered_joins_the_answer(
     assert second.acknowledged == [1]
 
 
+async def test_a_copy_that_comes_by_the_same_connection_leaves_no_delivery_open_for_ever() -> None:
+    """A caller who sends again while we work would else use up the places the broker has for us, one by one."""
+    scene = Scene()
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving():
+        request = scene.request(request="process_offline_queue")
+        for _ in range(4):
+            await scene.receive(request)
+        assert scene.channel.acknowledged == [1, 2, 3], "the newest stays open: if we die, it comes again"
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+    assert scene.channel.acknowledged == [1, 2, 3, 4]
+    assert len(scene.channel.replies) == 1
+
+
+async def test_a_copy_that_comes_while_the_answer_leaves_is_acknowledged_with_it_and_each_delivery_once() -> None:
+    scene = Scene()
+    async with scene.serving():
+        scene.channel.slow = asyncio.Event()
+        request = scene.request()
+        await scene.receive(request)
+        await scene.receive(request)
+        scene.channel.slow.set()
+        await settle()
+    assert sorted(scene.channel.acknowledged) == [1, 2]
+
+
 async def test_the_same_id_with_other_content_is_refused_while_the_first_is_answered() -> None:
     scene = Scene()
     scene.api.hold["get_health"] = asyncio.Event()
@@ -420,6 +448,37 @@ async def test_many_slow_requests_at_once_are_no_more_than_the_slow_ones_an_acto
         assert scene.channel.replies[-1]["ok"]
         scene.api.hold["process_offline_queue"].set()
         await settle()
+
+
+async def test_slow_requests_of_many_actors_leave_room_for_the_others() -> None:
+    names = [f"name-{n}" for n in range(AT_A_TIME // SLOW_PER_ACTOR + 1)]
+    actors = {name: Actor(name, Role.TECHNICIAN, transport="mqtt") for name in names}
+    scene = Scene(overtake_after_s=0, access=Access(actors=actors))
+    scene.api.hold["process_offline_queue"] = asyncio.Event()
+    async with scene.serving():
+        for name in names[:-1]:
+            for n in range(SLOW_PER_ACTOR):
+                await scene.receive(scene.request(name, "process_offline_queue", f"slow-000{n}"))
+        assert len(scene.api.effects) == AT_A_TIME
+        await scene.receive(scene.request(names[-1], "get_health", "quick-0001"))
+        assert [reply["id"] for reply in scene.channel.replies] == ["quick-0001"]
+        scene.api.hold["process_offline_queue"].set()
+        await settle()
+    assert len(scene.channel.replies) == AT_A_TIME + 1
+
+
+async def test_answers_that_a_slow_broker_does_not_take_are_no_more_than_there_are_places() -> None:
+    names = [f"name-{n}" for n in range(AT_A_TIME + 3)]
+    actors = {name: Actor(name, Role.VIEWER, transport="mqtt") for name in names}
+    scene = Scene(overtake_after_s=0, access=Access(actors=actors))
+    scene.channel.slow = asyncio.Event()
+    async with scene.serving():
+        for name in names:
+            await scene.receive(scene.request(name))
+        assert len(scene.api.effects) == AT_A_TIME
+        scene.channel.slow.set()
+        await settle()
+    assert len(scene.channel.replies) == len(names)
 
 
 async def flood(scene: Scene, requests: Iterable[Incoming]) -> None:
