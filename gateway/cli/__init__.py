@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.cli import verbs
 from gateway.cli.access import access
 from gateway.cli.asking import CONFIG, REFUSED, Failure, reach_options, remember
+from gateway.cli.learn import learn
 from gateway.cli.schema import schema
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -155,7 +156,7 @@ def completion(shell: str) -> None:
     click.echo(made(cli, {}, "bms-gateway", "_BMS_GATEWAY_COMPLETE").source())
 
 
-RUNNING: Final = (run, check, access, simulate, demo, schema, completion)
+RUNNING: Final = (run, check, learn, access, simulate, demo, schema, completion)
 for command in (*RUNNING, *chain.from_iterable(verbs.VERBS.values())):
     cli.add_command(command)
 

@@ -6,6 +6,7 @@ frame is at 0. Whatever python-can reads, it reads for us; GVRET is ours.
 
 import gzip
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,10 @@ class Recording:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames. Raises ConfigError for a file that cannot be read, or is none of ours."""
+        return map(itemgetter(1), self.by_channel())
+
+    def by_channel(self) -> Iterator[tuple[str, Frame]]:
+        """Yield the frames with the channel that each is from, as the file names it. Raises as iterating does."""
         try:
             yield from self._in_order(self._records())
         except OSError as why:
@@ -75,7 +80,7 @@ class Recording:
     def _skip(self) -> None:
         self.skipped += 1
 
-    def _in_order(self, records: Iterable[Record]) -> Iterator[Frame]:
+    def _in_order(self, records: Iterable[Record]) -> Iterator[tuple[str, Frame]]:
         """Yield the frames of our channel, from 0 on and never back in time."""
         began: float | None = None
         latest = 0.0
@@ -85,7 +90,7 @@ class Recording:
             if wanted is not None and channel != wanted:
                 continue
             latest = max(latest, at - began)
-            yield can_id, data, latest
+            yield channel, (can_id, data, latest)
 
 
 def _id_of(message: "Message") -> int:

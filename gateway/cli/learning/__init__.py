@@ -1,0 +1,1 @@
+"""What `learn` does around its rules: listen to a bus or read a log, and show what was found."""
