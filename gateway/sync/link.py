@@ -44,7 +44,7 @@ _REFUSED: Final = 0x80  # reason codes from here on are failures
 _NO_ROOM: Final = 0x97  # quota exceeded
 _NEVER: Final = frozenset({0x90, 0x95, 0x99})  # topic, packet size, format: no use in repeating this message
 _ENVELOPE: Final = 64  # bytes a publish may take beside topic, payload and correlation data
-_SPARE_BYTES: Final = 4096  # may wait in our socket when something is sent that must be in nobody's way
+_SPARE_BYTES: Final = 4096  # of what nobody waits for may be before something that matters
 _UNREADABLE: Final = (MQTTException, struct.error, LookupError, ValueError)  # what paho's parser says of garbage
 
 
@@ -160,13 +160,13 @@ class Link:
         else:
             await asyncio.shield(sent)  # who gives up waiting does not undo it
 
-    def has_spare_room(self) -> bool:
-        """Whether what is sent leaves at once and what was sent comes back in time."""
+    def spare_bytes(self) -> int:
+        """Return how much may be sent beside what must: nothing unless that leaves at once and comes back in time."""
         connection = self._paho.socket()
         if self._loss is not None or connection is None or self.window.slow() or self._paho.want_write():
-            return False
+            return 0
         unsent = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
-        return int.from_bytes(unsent, sys.byteorder) <= _SPARE_BYTES
+        return max(_SPARE_BYTES - int.from_bytes(unsent, sys.byteorder), 0)
 
     def send_unacknowledged(self, message: Outgoing) -> None:
         """Hand on a message of QoS 0, which takes no place in the window; nobody learns what becomes of it.

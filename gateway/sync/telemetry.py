@@ -7,7 +7,6 @@ then. So it takes no place among the publishes under way, and no more memory tha
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
 
 from gateway.clock import Clock, rfc3339
@@ -20,8 +19,7 @@ from gateway.telemetry import Reading, Value
 
 log = logging.getLogger(__name__)
 
-PACE_S: Final = 0.05  # between two looks whether the way is free
-AT_ONCE: Final = 64  # messages a look
+PACE_S: Final = 0.02  # between two looks whether the way is free
 TOO_LARGE: Final = "telemetry the broker can never take"
 
 
@@ -68,23 +66,25 @@ class Telemetry:
             await self._news.wait()
 
     def _send_some(self, link: Link) -> None:
-        if not link.has_spare_room():
-            return
-        for component_id in list(islice(self._waiting, AT_ONCE)):
+        room = link.spare_bytes()
+        while self._waiting and room > 0:
+            component_id = next(iter(self._waiting))
             del self._waiting[component_id]
-            newest = self._newest[component_id]
+            message = self._message(component_id, self._newest[component_id])
+            room -= len(message.topic) + len(message.payload)
             try:
-                link.send_unacknowledged(self._message(component_id, newest))
+                link.send_unacknowledged(message)
             except Unpublishable as why:
                 self._tally.count(TOO_LARGE, str(why))
-            newest.due.clear()
 
     def _message(self, component_id: str, newest: _Newest) -> Outgoing:
+        """Return what is due of a component; then nothing is."""
         payload: dict[str, Any] = {
             "component_id": component_id,
             "epoch": self._epoch,
             "at": rfc3339(newest.at_ms),
             "values": {name: value for name, value in newest.values.items() if name in newest.due},
         }
+        newest.due.clear()
         topic, content_type = self._topics.telemetry(component_id), CONTENT_TYPE[self._encoding]
         return Outgoing(topic, encode(payload, self._encoding), qos=0, content_type=content_type)

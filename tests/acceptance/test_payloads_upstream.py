@@ -15,6 +15,14 @@ from tests.told import check_topic
 ROOT = "bms/v1/gw-test/requests/root"
 MODULE = {"component_id": "module-03"}
 READ: dict[str, Any] = {"command_type": "read_parameter", "target_component": "module-03", "arguments": {"id": 7}}
+TELEMETRY = """
+[telemetry]
+enabled = true
+signals = [
+  { component = "module-03", signal = "PairState" },
+  { component = "module-03", signal = "CellVoltageMin", deadband = 3 },
+]
+"""
 PAIR = {"initiator_component": "pack-01", "target_component": "module-03"}
 
 
@@ -80,7 +88,7 @@ async def the_rest_is_asked(call: Conversation) -> None:
 
 async def test_all_that_is_published_is_what_the_schemas_say(tmp_path: Path) -> None:
     (tmp_path / "access.toml").write_text('[actors.root]\nrole = "admin"\n')
-    more = f'[access]\nfile = "{tmp_path}/access.toml"\nrequire_signature = []\n'
+    more = f'[access]\nfile = "{tmp_path}/access.toml"\nrequire_signature = []\n{TELEMETRY}'
     async with scene(tmp_path, more=more) as at:
         await at.until_known()
         call = Conversation(at)
@@ -88,7 +96,7 @@ async def test_all_that_is_published_is_what_the_schemas_say(tmp_path: Path) -> 
         await the_rest_is_asked(call)
         at.daemon.stop()
         await at.daemon.start()
-        await at.until_online()
+        await at.until(lambda: at.watcher.states()[-1] == "ONLINE")
         at.daemon.kill()
         await at.until(lambda: at.watcher.on("/state")[-1].get("reason") == "connection_lost")
         seen = [each for each in at.watcher.seen if "/requests/" not in each.topic]

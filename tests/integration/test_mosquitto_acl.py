@@ -21,6 +21,7 @@ TOLD = {  # one topic of every channel on which the gateway speaks
     "state": f"{ROOT}/state",
     "components/{component_id}/presence": f"{ROOT}/components/module-03/presence",
     "components/{component_id}/queue": f"{ROOT}/components/module-03/queue",
+    "components/{component_id}/telemetry": f"{ROOT}/components/module-03/telemetry",
     "events/{subject}/{type}": f"{ROOT}/events/gateway/gateway_started",
     "replies/{actor}/{id}": f"{ROOT}/replies/tech-anna/call-0001",
 }

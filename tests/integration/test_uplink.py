@@ -65,6 +65,7 @@ class Gateway:
         self.clock = FakeClock()
         self.reconnect_s = (0.02, 0.1)
         self.access, self.must_sign = Access(actors=ACTORS), frozenset[Role]()
+        self.telemetry: Any = None  # off
 
     def uplink(self) -> Uplink:
         topics, clock = Topics("gw-1"), self.clock
@@ -92,6 +93,7 @@ class Gateway:
             clock=clock,
             rng=random.Random(1),
             reconnect_s=self.reconnect_s,
+            telemetry=self.telemetry,
         )
 
     @asynccontextmanager

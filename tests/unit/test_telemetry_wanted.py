@@ -1,11 +1,13 @@
 """What the names of signals in the configuration mean on a bus."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.bus.frames import load_codecs
+from gateway.bus.dbc import load
+from gateway.bus.frames import dbc_path, load_codecs
 from gateway.bus.telemetry.wanted import Wanted, resolve
 from gateway.bus.wire import EXTENDED
 from gateway.component import Component, ComponentKind
@@ -123,3 +125,16 @@ def test_each_bus_has_its_own_messages(find) -> None:
 
 def test_a_component_that_is_nowhere_is_told_elsewhere(find) -> None:
     assert find("nobody:First") == []
+
+
+def test_the_document_tells_the_units_of_our_heartbeats() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "mqtt-protocol.md").read_text()
+    table = document.partition("| signal | unit | of |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.+) \| (\S+) \| (packs|modules) \|$", table, re.MULTILINE)
+    told = {(name, unit, of) for names, unit, of in rows for name in re.findall(r"`(\w+)`", names)}
+    heartbeats = {"packs": "HB_PACK", "modules": "HB_MODULE"}
+    ours = load(dbc_path()).by_name
+    signals = {
+        (each.name, each.unit, of) for of, name in heartbeats.items() for each in ours[name].signals if each.unit
+    }
+    assert told == signals
