@@ -76,13 +76,17 @@ class GatewaySection(Section):
 
 
 class BusSection(Section):
-    """One CAN bus. `options` go to python-can as they are; `bitrate` in bit/s; `receive_buffer_bytes` for socketcan."""
+    """One CAN bus. `options` go to python-can as they are; `bitrate` in bit/s; `receive_buffer_bytes` for socketcan.
+
+    `fd`: whether frames of CAN FD are carried.
+    """
 
     name: Name
     interface: str
     channel: str | int | None = None
     bitrate: Annotated[int, Field(gt=0)] | None = None
     dbc: list[Location] = []
+    fd: bool = False
     options: dict[str, Any] = {}
     receive_buffer_bytes: Annotated[int, Field(ge=4096)] = 4 * 1024 * 1024
 

@@ -21,6 +21,7 @@ from gateway.bus.monitor.health import Blame, BusHealth, Observer
 from gateway.bus.monitor.heartbeat import Heartbeats, NodeWatch
 from gateway.bus.monitor.notices import Notices, OnReady, Sink, is_usable
 from gateway.bus.monitor.restore import Means, watch_for
+from gateway.bus.monitor.speakers import speaker
 from gateway.bus.watch import Watch
 from gateway.bus.wire import BusEvent, Condition, Filter, Frame, Lane, Wire
 from gateway.clock import Clock
@@ -159,6 +160,10 @@ class Monitor:
             evidence=watch.evidence,
             vitals=watch.vitals,
         )
+
+    def speaker(self, can_id: int) -> str | None:
+        """Return the component that is heard by frames of `can_id`, if it is one."""
+        return speaker(can_id, self._watches.values())
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of this bus for get_health.
