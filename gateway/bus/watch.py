@@ -31,6 +31,11 @@ class Watch(Track):
         """What its last valid heartbeat says of it; nothing before the first."""
         raise NotImplementedError
 
+    @property
+    def off_period(self) -> tuple[float | None, float | None]:
+        """The period declared and the one learned, s, where `period.differs`."""
+        return self.period.seconds, self.period.learned_s
+
     def listens_as(self, other: "Watch") -> bool:
         """Whether it is heard by the very frames that `other` is heard by."""
         raise NotImplementedError

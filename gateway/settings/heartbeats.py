@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model
 
 from gateway.settings.base import FROZEN, hexadecimal
 
-PROFILES: Final = ("E2E_P01", "E2E_P02", "E2E_P05", "XOR8", "SUM8")
 MOST_MESSAGES: Final = 64
 LAST_STANDARD: Final = 0x7FF
 LAST_EXTENDED: Final = 0x1FFF_FFFF
+BYTE: Final = 0xFF
 
 CanId = Annotated[int, Field(ge=0, le=LAST_EXTENDED)]
 SignalName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -70,9 +70,18 @@ class HeartbeatSection(BaseModel):
                 raise ValueError(f"{key} needs {other} beside it")
         if self.any_of is not None and any(getattr(self, key) for key in _OF_ONE_MESSAGE):
             raise ValueError("node_signal, counter and crc are signals of one message, not of any_of")
+        self._check_data_id()
         if self.id is not None and self.id > LAST_STANDARD and not self.extended:
             raise ValueError("id has more than 11 bits: say extended = true")
         return self
+
+    def _check_data_id(self) -> None:
+        """Profile 2 has one byte, or one for each counter; all others have one number."""
+        if isinstance(self.data_id, list) and (self.profile != "E2E_P02" or self.counter is None):
+            raise ValueError("data_id is a list only for profile E2E_P02 with a counter")
+        ids = self.data_id if isinstance(self.data_id, list) else [self.data_id or 0]
+        if self.profile == "E2E_P02" and max(ids) > BYTE:
+            raise ValueError("data_id of profile E2E_P02 is at most 255")
 
 
 _NEEDED: Final[dict[str, tuple[str, ...]]] = {

@@ -1,10 +1,14 @@
 """Whose a frame is, among components of somebody else's make: asked once an id, then remembered."""
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
-from gateway.bus.foreign.j1939 import ADDRESS_CLAIM, CLAIM_MASK, Claims
+from gateway.bus.foreign.j1939 import is_claim
 from gateway.bus.foreign.watch import ForeignWatch, Unusual, Voice
+
+if TYPE_CHECKING:
+    from gateway.bus.foreign.fields import Field
 
 Taker = Callable[[bytes, float], None]
 MOST_IDS: Final = 8192  # remembered, those of nobody included; a babbling bus may have any number
@@ -17,19 +21,20 @@ class Ears:
         self._unusual = unusual
         self._watches: list[ForeignWatch] = []
         self._by_id: dict[int, Taker | None] = {}
+        self._owners: dict[int, dict[int, list[ForeignWatch]]] | None = None  # by mask, then by what it leaves of an id
 
     def __len__(self) -> int:
-        return len(self._watches)
+        return len(self._by_id)
 
     def add(self, watch: ForeignWatch) -> None:
         """Listen for one more component."""
         self._watches.append(watch)
-        self._by_id.clear()
+        self._forget()
 
     def drop(self, watch: ForeignWatch) -> None:
         """Listen for a component no more."""
         self._watches.remove(watch)
-        self._by_id.clear()
+        self._forget()
 
     def find(self, can_id: int) -> Taker | None:
         """Return who takes frames of an id; None: nobody."""
@@ -41,10 +46,13 @@ class Ears:
             taker = self._by_id[can_id] = self._resolve(can_id)
             return taker
 
+    def _forget(self) -> None:
+        self._by_id.clear()
+        self._owners = None
+
     def _resolve(self, can_id: int) -> Taker | None:
-        named = [watch.listening.claims for watch in self._watches if watch.listening.claims is not None]
-        if named and can_id & CLAIM_MASK == ADDRESS_CLAIM:
-            return self._claims(can_id, named)
+        if is_claim(can_id) and any(watch.listening.claims is not None for watch in self._watches):
+            return lambda data, at: self._claimed(can_id, data, at)
         voices = list(self._voices(can_id))
         if not voices:
             return None
@@ -53,30 +61,46 @@ class Ears:
         return _shared(voices)
 
     def _voices(self, can_id: int) -> Iterator[tuple[ForeignWatch, Voice]]:
-        for watch in self._watches:
-            if watch.listening.owns(can_id):
+        if self._owners is None:
+            self._owners = _by_mask(self._watches)
+        for mask, owners in self._owners.items():
+            for watch in owners.get(can_id & mask, ()):
                 yield watch, watch.voice(can_id, self._unusual)
 
-    def _claims(self, can_id: int, named: list[Claims]) -> Taker:
-        """Return who takes claims of this address: whoever has a name learns whether it is his."""
-
-        def take(data: bytes, at: float) -> None:
-            for claims in named:
-                if claims.take(can_id & 0xFF, data):
-                    self._by_id.clear()
-            for _, voice in self._voices(can_id):
-                voice.take(data, at)
-
-        return take
+    def _claimed(self, can_id: int, data: bytes, at: float) -> None:
+        """Take a claim of an address: whoever has a name learns whether it is his."""
+        moved = [watch for watch in self._watches if watch.claimed(can_id, data)]
+        if moved:
+            self._forget()
+        for _, voice in self._voices(can_id):
+            voice.take(data, at)
 
 
-def _shared(voices: list[tuple[ForeignWatch, Voice]]) -> Taker:
+def _by_mask(watches: Sequence[ForeignWatch]) -> dict[int, dict[int, list[ForeignWatch]]]:
+    """Return whose an id is: masks are few, however many components there are."""
+    owners: dict[int, dict[int, list[ForeignWatch]]] = defaultdict(lambda: defaultdict(list))
+    for watch in watches:
+        for own in watch.listening.owned:
+            there = owners[own.mask][own.can_id & own.mask]
+            if watch not in there:
+                there.append(watch)
+    return owners
+
+
+def _shared(voices: Sequence[tuple[ForeignWatch, Voice]]) -> Taker:
     """Return what hands a frame to those among several whose it is."""
+    everybody = [voice.take for watch, voice in voices if watch.listening.node is None]
+    by_node: dict[Field, dict[int | None, list[Taker]]] = defaultdict(lambda: defaultdict(list))
+    for watch, voice in voices:
+        if watch.listening.node is not None:
+            by_node[watch.listening.node][watch.component.node].append(voice.take)
 
     def take(data: bytes, at: float) -> None:
-        for watch, voice in voices:
-            node = watch.listening.node
-            if node is None or node(data) == watch.component.node:
-                voice.take(data, at)
+        for heard in everybody:
+            heard(data, at)
+        for field, takers in by_node.items():
+            if len(data) >= field.end:
+                for mine in takers.get(field.read(data), ()):
+                    mine(data, at)
 
     return take

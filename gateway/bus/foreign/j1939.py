@@ -10,9 +10,15 @@ from typing import Final
 from gateway.bus.wire import EXTENDED, Filter
 
 ADDRESS_CLAIM: Final = EXTENDED | 0x00EE_FF00  # to all, of whatever priority, from whatever address
-CLAIM_MASK: Final = EXTENDED | 0x00FF_FF00
+CLAIM_MASK: Final = EXTENDED | 0x03FF_FF00
+ADDRESS_MASK: Final = EXTENDED | 0xFF
 NAME_BYTES: Final = 8
 LAST_ADDRESS: Final = 253  # 254 is that of a device that found none
+
+
+def is_claim(can_id: int) -> bool:
+    """Whether frames of an id claim the address they come from."""
+    return can_id & CLAIM_MASK == ADDRESS_CLAIM
 
 
 class Claims:
@@ -22,22 +28,21 @@ class Claims:
         self.address = address
         self.name = name
 
-    def owns(self, can_id: int) -> bool:
-        """Whether an id is one of its address."""
-        return bool(can_id & EXTENDED) and can_id & 0xFF == self.address
+    @property
+    def owned(self) -> Sequence[Filter]:
+        """The frames of its address; none while it has none."""
+        return () if self.address is None else (Filter(EXTENDED | self.address, ADDRESS_MASK),)
 
     @property
     def filters(self) -> Sequence[Filter]:
         """The frames that may be its own: of its address, or where it may move, of any."""
-        if self.name is not None or self.address is None:
-            return (Filter(EXTENDED, EXTENDED),)
-        return (Filter(EXTENDED | self.address, EXTENDED | 0xFF),)
+        return self.owned if self.name is None else (Filter(EXTENDED, EXTENDED),)
 
-    def take(self, address: int, data: bytes) -> bool:
-        """Take a claim of `address`. Returns whether this component's address has changed by it."""
+    def take(self, can_id: int, data: bytes) -> bool:
+        """Take a claim. Returns whether this component's address has changed by it."""
         if self.name is None or len(data) != NAME_BYTES:
             return False
-        before = self.address
+        address, before = can_id & 0xFF, self.address
         if int.from_bytes(data, "little") == self.name:
             self.address = None if address > LAST_ADDRESS else address
         elif address == before:  # somebody else has it now

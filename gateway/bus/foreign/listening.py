@@ -1,14 +1,14 @@
 """From what the configuration says of a heartbeat to what is listened for."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gateway.bus.dbc import can_id_of, cycle_ms
 from gateway.bus.foreign import canopen
 from gateway.bus.foreign.fields import Field
 from gateway.bus.foreign.j1939 import LAST_ADDRESS, Claims
-from gateway.bus.foreign.protection import PROFILES, Protection
+from gateway.bus.foreign.protection import PROFILES, Checksum, Protection
 from gateway.bus.foreign.watch import Listening, Reading, Said
 from gateway.bus.wire import EXTENDED, EXTENDED_MASK, Filter
 from gateway.errors import ConfigError
@@ -55,7 +55,6 @@ def _of_database(heartbeat: HeartbeatSection, node: int | None, messages: Messag
     protection = _protection(heartbeat, named[0])
     return Listening(
         filters=tuple(Filter(can_id, _WHOLE_ID) for can_id in sorted(ids)),
-        owns=ids.__contains__,
         reading=None if protection is None else _reading(protection),
         node=_node(heartbeat, node, named[0]),
         periods_s={can_id: period_ms / 1000 for can_id, period_ms in periods_ms.items() if period_ms},
@@ -89,8 +88,13 @@ def _protection(heartbeat: HeartbeatSection, message: "Message") -> Protection |
     counter = None if heartbeat.counter is None else _field(heartbeat.counter, message)
     if counter is not None and counter.length > _LONGEST_COUNTER:
         raise ConfigError([f"message {message.name}: {heartbeat.counter} is no counter: it has {counter.length} bits"])
+    checksum = _checksum(heartbeat, message)
+    return None if counter is None and checksum is None else Protection(counter, checksum)
+
+
+def _checksum(heartbeat: HeartbeatSection, message: "Message") -> Checksum | None:
     if heartbeat.crc is None or heartbeat.profile is None:
-        return None if counter is None else Protection(counter, shortest=counter.end)
+        return None
     profile, crc = PROFILES[heartbeat.profile], _field(heartbeat.crc, message)
     if crc.place is None or len(crc.place) != profile.width or not (crc.little or profile.width == 1):
         raise ConfigError(
@@ -98,15 +102,18 @@ def _protection(heartbeat: HeartbeatSection, message: "Message") -> Protection |
         )
     told = heartbeat.data_id
     ids = (0,) if told is None else (told,) if isinstance(told, int) else tuple(told)
-    return Protection(counter, profile, crc, ids, max(crc.end, counter.end if counter else 0))
+    return Checksum(profile, crc, crc.place, ids, max(message.length, crc.end))
 
 
 def _counter_max(heartbeat: HeartbeatSection, protection: Protection) -> int | None:
-    """Return the greatest counter: as told, else the profile's, else all that fits."""
+    """Return the greatest counter: as told, else the profile's, but no more than fits. Raises ConfigError."""
     if protection.counter is None:
         return None
-    profile = protection.profile.counter_max if protection.profile else None
-    return heartbeat.counter_max or profile or (1 << protection.counter.length) - 1
+    fits = (1 << protection.counter.length) - 1
+    if (heartbeat.counter_max or 0) > fits:
+        raise ConfigError([f"counter_max {heartbeat.counter_max} does not fit into {heartbeat.counter}: {fits} does"])
+    profile = protection.checksum.profile.counter_max if protection.checksum else None
+    return min(heartbeat.counter_max or profile or fits, fits)
 
 
 def _reading(protection: Protection) -> Reading:
@@ -119,36 +126,36 @@ def _reading(protection: Protection) -> Reading:
     return read
 
 
-def _node(heartbeat: HeartbeatSection, node: int | None, message: "Message") -> Callable[[bytes], int | None] | None:
+def _node(heartbeat: HeartbeatSection, node: int | None, message: "Message") -> Field | None:
     if heartbeat.node_signal is None:
         return None
+    field = _field(heartbeat.node_signal, message)
     if node is None:
         raise ConfigError(["node_signal needs the component's node"])
-    field = _field(heartbeat.node_signal, message)
-    return lambda data: field.read(data) if len(data) >= field.end else None
+    if node >> field.length:
+        raise ConfigError([f"node {node} does not fit into {heartbeat.node_signal}, which has {field.length} bits"])
+    return field
 
 
 def _of_id(heartbeat: HeartbeatSection, node: int | None, _: Messages) -> Listening:
     kind = EXTENDED if heartbeat.extended else 0
     every = EXTENDED_MASK if heartbeat.extended else _STANDARD_MASK
-    mask = every if heartbeat.mask is None else heartbeat.mask
+    mask = every if heartbeat.mask is None else heartbeat.mask & every
     can_id = (heartbeat.id or 0) & mask
     free = every & ~mask
-    if node is not None and free:  # the lowest bits that do not count hold the node
-        can_id |= node << (free & -free).bit_length() - 1
-        if can_id & ~(mask | free) or can_id & mask != (heartbeat.id or 0) & mask:
+    if node is not None and free:
+        placed = node << (free & -free).bit_length() - 1  # in the lowest bits that do not count
+        if placed & ~free:
             raise ConfigError([f"node {node} does not fit beside mask {mask:#x}"])
-        mask = every
-    wanted = Filter(can_id | kind, mask | EXTENDED)
-    return Listening(filters=(wanted,), owns=lambda each: each & wanted.mask == wanted.can_id)
+        can_id, mask = can_id | placed, every
+    return Listening(filters=(Filter(can_id | kind, mask | EXTENDED),))
 
 
 def _of_canopen(heartbeat: HeartbeatSection, node: int | None, _: Messages) -> Listening:
     address = heartbeat.node if heartbeat.node is not None else node
     if address is None or not 1 <= address <= canopen.LAST_NODE:
         raise ConfigError([f"a CANopen node is one of 1 to {canopen.LAST_NODE}"])
-    can_id = canopen.HEARTBEAT + address
-    return Listening(filters=(Filter(can_id, _WHOLE_ID),), owns=can_id.__eq__, reading=canopen.read)
+    return Listening(filters=(Filter(canopen.HEARTBEAT + address, _WHOLE_ID),), reading=canopen.read)
 
 
 def _of_j1939(heartbeat: HeartbeatSection, node: int | None, _: Messages) -> Listening:
@@ -158,7 +165,7 @@ def _of_j1939(heartbeat: HeartbeatSection, node: int | None, _: Messages) -> Lis
     if address is not None and address > LAST_ADDRESS:
         raise ConfigError([f"a J1939 address is at most {LAST_ADDRESS}"])
     claims = Claims(address, heartbeat.name)
-    return Listening(filters=claims.filters, owns=claims.owns, claims=claims)
+    return Listening(filters=claims.filters, claims=claims)
 
 
 _KINDS: Final = {"dbc": _of_database, "raw": _of_id, "canopen": _of_canopen, "j1939": _of_j1939}

@@ -89,22 +89,38 @@ PROFILES: Final[Mapping[str, Profile]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Checksum:
+    """A checksum in a frame. `place`: the bytes it fills; `length`: those it is made over, its own included."""
+
+    profile: Profile
+    field: Field
+    place: range
+    ids: Sequence[int]
+    length: int
+
+    def holds(self, data: bytes, counter: int) -> bool:
+        """Whether it is right. What a CAN FD frame is filled up with is no part of its message."""
+        message = data[: self.length]
+        return self.profile.computed(message, self.place, counter, self.ids) == self.field.read(message)
+
+
+@dataclass(frozen=True, slots=True)
 class Protection:
-    """What a message protects itself with. `counter` None: nothing counts. `profile` None: nothing is summed up."""
+    """What a message protects itself with, one of both at least."""
 
     counter: Field | None = None
-    profile: Profile | None = None
-    crc: Field | None = None
-    ids: Sequence[int] = (0,)
-    shortest: int = 0  # bytes that a frame needs to hold counter and checksum
+    checksum: Checksum | None = None
 
     def judge(self, data: bytes) -> int | None:
         """Return the counter of a frame, 0 where it has none; None where the frame is damaged."""
         if len(data) < self.shortest:
             return None
         counter = 0 if self.counter is None else self.counter.read(data)
-        if self.profile is None or self.crc is None:
+        if self.checksum is None or self.checksum.holds(data, counter):
             return counter
-        place = self.crc.place
-        assert place is not None  # `protection_of` saw to it
-        return counter if self.profile.computed(data, place, counter, self.ids) == self.crc.read(data) else None
+        return None
+
+    @property
+    def shortest(self) -> int:
+        """How many bytes a frame must have."""
+        return max(self.counter.end if self.counter else 0, self.checksum.length if self.checksum else 0)

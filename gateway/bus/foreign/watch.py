@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.bus.foreign.fields import Field
 from gateway.bus.foreign.j1939 import Claims
 from gateway.bus.foreign.rhythm import Beat, Chorus
 from gateway.bus.watch import Watch
@@ -17,6 +18,7 @@ from gateway.presence.rhythm import PACE_WINDOW_S
 from gateway.presence.track import UNSETTLED
 
 AWAKE: Final = 0  # no foreign heartbeat says that it is going to sleep
+MOST_VOICES: Final = 64  # ids of one component whose rhythm is kept; a J1939 address may use any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +38,28 @@ Reading = Callable[[bytes], Said | None]
 class Listening:
     """How a component is heard.
 
-    `filters`: the frames that may be its own. `owns`: whether a CAN id (SocketCAN's spelling) is its own; asked once
-    an id. `reading`: what a frame says; None: that it came is all there is to know. `node`: reads from a frame whose
-    it is, where several share an id. `periods_s`: by CAN id, as its message declares. `counter_max`: the greatest
-    counter, where frames count. `claims`: of a J1939 device, which address it has.
+    `filters`: the frames to listen for. `reading`: what a frame says; None: that it came is all there is to know.
+    `node`: where a frame says whose it is, if several share an id. `periods_s`: by CAN id, as its message declares.
+    `counter_max`: the greatest counter, where frames count. `claims`: of a J1939 device, which address it has.
     """
 
     filters: Sequence[Filter]
-    owns: Callable[[int], bool]
     reading: Reading | None = None
-    node: Callable[[bytes], int | None] | None = None
+    node: Field | None = None
     periods_s: Mapping[int, float] = field(default_factory=dict)
     counter_max: int | None = None
     claims: Claims | None = None
+
+    @property
+    def owned(self) -> Sequence[Filter]:
+        """The frames that are its own, as things stand."""
+        return self.filters if self.claims is None else self.claims.owned
 
 
 class ForeignWatch(Watch):
     """The track of a component that speaks no protocol of ours."""
 
-    __slots__ = ("_boots", "_said", "chorus", "listening", "voices")
+    __slots__ = ("_boots", "_rest", "_said", "_voices", "chorus", "listening")
 
     def __init__(
         self,
@@ -66,9 +71,11 @@ class ForeignWatch(Watch):
     ) -> None:
         super().__init__(component, policy, now, origin)
         self.listening = listening
-        self.chorus = Chorus(policy.declared_s)
+        self.chorus = Chorus(policy.declared_s, listening.periods_s.values())
         self.period = self.chorus  # type: ignore[assignment] # it does for several messages what a Period does for one
-        self.voices: dict[int, Voice] = {}
+        self.window_s = policy.window_s(self.chorus.seconds)
+        self._voices: dict[int, Voice] = {}
+        self._rest: Voice | None = None
         self._boots = 0
         self._said = Said()
 
@@ -82,30 +89,57 @@ class ForeignWatch(Watch):
         """How many of its frames were damaged, or did not go on from the last, since the last five good ones."""
         return self.crc_errors + self.counter_errors
 
+    @property
+    def off_period(self) -> tuple[float | None, float | None]:
+        """A period that was declared and the one learned, s, of the first message in which they differ."""
+        beat = next((beat for beat in self.chorus.beats if beat.differs), Beat())
+        return beat.declared_s, beat.learned_s
+
     def listens_as(self, other: Watch) -> bool:
-        """Whether it is heard by the very frames that `other` is heard by."""
-        return isinstance(other, ForeignWatch) and other.listening == self.listening
+        """Whether `other` is heard by the very same listening. Components may share frames: none ousts another."""
+        return isinstance(other, ForeignWatch) and other.listening is self.listening
 
     def voice(self, can_id: int, unusual: "Unusual") -> "Voice":
-        """Return the voice of an id of its own."""
-        voice = self.voices.get(can_id)
-        if voice is None:
-            voice = self.voices[can_id] = Voice(self, Beat(self.listening.periods_s.get(can_id)), unusual)
-            self.chorus.beats.append(voice.beat)
+        """Return the voice of an id of its own. Beyond `MOST_VOICES` the rest has one: signs of life, no rhythm."""
+        voice = self._voices.get(can_id) or self._rest
+        if voice is not None:
+            return voice
+        if len(self._voices) == MOST_VOICES:
+            self._rest = Voice(self, Beat(), unusual)
+            self._rest.beat.sure_until = float("inf")
+            return self._rest
+        voice = self._voices[can_id] = Voice(self, Beat(self._declared_s(can_id)), unusual)
+        self.chorus.beats.append(voice.beat)
         return voice
+
+    def _declared_s(self, can_id: int) -> float | None:
+        """Return the period of one message: where it is the only one, that of the component goes before its own."""
+        own_s = self.listening.periods_s.get(can_id)
+        return (self.policy.declared_s or own_s) if len(self.listening.filters) == 1 else own_s
+
+    def claimed(self, can_id: int, data: bytes) -> bool:
+        """Take a claim of an address. Returns whether it has another since; by which ids it was heard is void then."""
+        if self.listening.claims is None or not self.listening.claims.take(can_id, data):
+            return False
+        self._voices.clear()
+        self.chorus.beats.clear()
+        self._rest = None
+        return True
 
     def judge(self, beat: Beat, data: bytes, at: float) -> list[Finding]:
         """Take any frame of its own, the careful way."""
         said = self._said if self.listening.reading is None else self.listening.reading(data)
         if said is None:
             return self.garble(at)
-        beat.note(at)
-        self._boots += said.boots
+        if said.boots:
+            self._boots += 1
+            self._boot_doubt_until = float("-inf")  # its own word: no second device can be behind it
         errors = self.counter_errors
         counter = (self._counter + 1) % self.policy.counter_modulo if said.counter is None else said.counter
         found = self.hear(at, counter, self._boots, AWAKE)
         if self.counter_errors <= errors:
             self._said = said
+            self.chorus.note(beat, at)
         self.window_s = self.policy.window_s(self.chorus.seconds)
         return found
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import Any, Final
 
 from gateway.bus.foreign.ears import Ears
+from gateway.bus.foreign.few import few
 from gateway.bus.foreign.rhythm import Beat
 from gateway.bus.foreign.watch import ForeignWatch, Listening
 from gateway.bus.frames import Codec
@@ -32,6 +33,7 @@ from gateway.settings import PresenceSection
 
 log = logging.getLogger(__name__)
 
+MOST_FILTERS: Final = 256  # for components of others: half of what a socket takes, since it serves others, too
 TICK_S: Final = 0.25  # how often to look even if nothing is due: so a stall of ours is always noticed
 _NEVER: Final = float("inf")
 
@@ -111,7 +113,8 @@ class Monitor:
             self._heartbeats.by_id[watch.can_id] = watch
         elif isinstance(watch, ForeignWatch):
             self._ears.add(watch)
-        self._tick_s = min(self._tick_s, watch.window_s / 2)  # a deadline that is set now is seen before it is due
+        shortest_s = min(watch.window_s, watch.policy.offline_after_min_s)  # of those it may yet learn
+        self._tick_s = min(self._tick_s, shortest_s / 2)  # a deadline that is set now is seen before it is due
         if is_usable(watch):
             self._notices.note(watch, (), was_usable=False)
 
@@ -126,8 +129,8 @@ class Monitor:
     def _filters(self) -> list[Filter]:
         """Return what to listen for: all nodes of ours that may come, and whatever the others say."""
         ours = [codec.filter for codec in self._means.codecs.values()]
-        theirs = {each for listening in self._means.listenings.values() for each in listening.filters}
-        return ours + sorted(theirs, key=lambda each: (each.can_id, each.mask))
+        theirs = (each for listening in self._means.listenings.values() for each in listening.filters)
+        return ours + few(theirs, MOST_FILTERS)
 
     def mark(self, component_id: str, presence: Presence, expected_return: int | None = None) -> None:
         """Hold a component for ONLINE or OFFLINE until there is evidence to the contrary. Raises KeyError.
@@ -211,7 +214,7 @@ class Monitor:
     def _judged(self, watch: Watch, found: Sequence[Finding], *, was_usable: bool, differed: bool) -> None:
         self._notices.note(watch, found, was_usable=was_usable)
         if watch.period.differs and not differed:
-            told = (watch.component.component_id, watch.period.seconds, watch.period.learned_s)
+            told = (watch.component.component_id, *watch.off_period)
             log.warning("%s speaks every %.3f s by its declaration, every %.3f s by its frames", *told)
 
     def _unknown(self, frame: Frame) -> None:
