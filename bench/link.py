@@ -17,7 +17,7 @@ import can
 from bench._table import row
 from gateway.bus.link import Link
 from gateway.bus.link.adapter import AdapterPort
-from gateway.bus.link.kernel import prepare
+from gateway.bus.link.raw import prepare
 from gateway.bus.wire import EXTENDED, Filter, Frame, Lane
 from gateway.clock import SystemClock
 from gateway.settings import BusSection

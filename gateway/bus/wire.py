@@ -11,6 +11,7 @@ Frame = tuple[int, bytes, float]
 EXTENDED: Final = 0x8000_0000  # CAN_EFF_FLAG
 ERROR_FRAME: Final = 0x2000_0000  # CAN_ERR_FLAG
 EXTENDED_MASK: Final = 0x1FFF_FFFF
+CLASSIC_BYTES: Final = 8  # data of a frame at most; with CAN FD 64
 
 Receiver = Callable[[Sequence[Frame]], None]
 
@@ -59,6 +60,10 @@ class Wire(Protocol):
         """Hand frames that match any filter to `receiver`, in batches; it may get others too and must not mind."""
         ...
 
+    def relisten(self, lane: Lane, before: Sequence[Filter], filters: Sequence[Filter]) -> None:
+        """Let `filters` take the place of `before`, which were asked for; frames that nobody wants may go on coming."""
+        ...
+
     def watch(self, watcher: Callable[[BusEvent], None]) -> None:
         """Tell `watcher` of every change of condition."""
         ...
@@ -66,7 +71,8 @@ class Wire(Protocol):
     async def send(self, can_id: int, data: bytes, *, deadline: float) -> None:
         """Put one frame on the bus, waiting for room in the transmit queue until `deadline` (s, monotonic).
 
-        Raises LinkDown where the bus is not up or has no room by then.
+        More than 8 bytes make a CAN FD frame, filled up with zeros to the next length there is.
+        Raises LinkDown where the bus is not up, has no room by then, or does not carry such a frame.
         """
         ...
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.bus.exchange import Exchange
 from gateway.bus.link import Link
+from gateway.bus.link.traffic import spelt
 from gateway.bus.monitor import Monitor
 from gateway.sync.tally import Tally
 from gateway.sync.way_up import WayUp
@@ -32,7 +33,12 @@ class GatewayHealth:
         return [self._bus(monitor) for monitor in self._monitors]
 
     def _bus(self, monitor: Monitor) -> dict[str, Any]:
-        return {**self._links[monitor.name].stats(), **monitor.stats(), **self._exchanges[monitor.name].stats()}
+        link = self._links[monitor.name]
+        talkers = [
+            {"can_id": spelt(can_id), "frames_per_s": round(rate, 1), "component_id": monitor.speaker(can_id)}
+            for can_id, rate in link.talkers()
+        ]
+        return {**link.stats(), "talkers": talkers, **monitor.stats(), **self._exchanges[monitor.name].stats()}
 
     def control_socket(self) -> dict[str, Any]:
         """What was turned away at the control socket."""

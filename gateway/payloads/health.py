@@ -1,6 +1,8 @@
 """How the gateway is: what get_health tells of its buses, its queue and its way to the broker."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from gateway.payloads.base import Count, Milliseconds, Share, Time, Told
 
@@ -16,8 +18,18 @@ class AnswersDropped(Told):
     """Never asked for, or by another."""
 
 
+class Talker(Told):
+    """An id that is heard often on a bus, as a look of a second at all frames shows."""
+
+    can_id: str
+    """Hexadecimal; three digits: of 11 bits, eight: of 29."""
+    frames_per_s: float
+    component_id: str | None
+    """The component that is heard by it; null: none is, or several are."""
+
+
 class BusHealth(Told):
-    """What is counted on one bus since the gateway started."""
+    """How one bus is, and what is counted on it since the gateway started."""
 
     name: str
     interface: str
@@ -30,9 +42,28 @@ class BusHealth(Told):
     sent: Count
     send_retries: Count
     """How often there was no room to send."""
+    transmit_full_ms: Count
+    """Milliseconds for which there has been no room, up to the last try; 0: there was room."""
     overflow: Count
     """Frames lost on our side of the wire."""
     error_frames: Count
+    errors: dict[str, Count]
+    """What these told, by kind: bus_off, restarted, receive_passive, transmit_passive, no_acknowledgement, …"""
+    controller: Literal["active", "warning", "passive", "bus_off"] | None
+    """Its error state; null: it has told nothing yet."""
+    transmit_error_counter: Count | None
+    """As last told; from 96 a warning, from 128 passive, from 256 the bus is off."""
+    receive_error_counter: Count | None
+    bitrate: Count | None
+    """Bits a second; null: not known."""
+    frames_per_s: Annotated[float, Field(ge=0)]
+    """Frames of anybody, over the last seconds."""
+    load: Share | None
+    """Part of the bit rate that they take by an estimate; null: the bit rate is not known."""
+    load_peak: Share | None
+    """Its highest in any second."""
+    talkers: list[Talker]
+    """Who was heard most when last looked at, at most 8."""
     faults: Count
     """Errors of the adapter, and frames that could not be read."""
     reconnects: Count

@@ -11,8 +11,11 @@ import time
 import pytest
 
 from gateway.bus.link import Link, kernel
-from gateway.bus.link.kernel import LaneReader, SocketcanPort, prepare
+from gateway.bus.link.interface import Interface
+from gateway.bus.link.kernel import SocketcanPort
+from gateway.bus.link.raw import LaneReader, prepare
 from gateway.bus.link.recvmmsg import FRAME, Batches
+from gateway.bus.link.rtnetlink import CanDevice
 from gateway.bus.wire import EXTENDED, Condition, Filter, Lane
 from gateway.errors import LinkDown
 from gateway.settings import BusSection
@@ -29,6 +32,7 @@ class FakeInterface:
     def __init__(self, folder) -> None:
         self.sysfs = folder / "can0"
         self.refuses: OSError | None = None
+        self.device: CanDevice | None = None
         self.peers: list[socket.socket] = []  # presence, answers, errors; what the bus says goes in here
         self.appear()
 
@@ -55,8 +59,9 @@ class FakeInterface:
         return ours
 
     def port(self, intake, settings) -> SocketcanPort:
+        interface = Interface("can0", self.sysfs.parent, lambda _: self.device)
         return SocketcanPort(
-            intake, "can0", settings.receive_buffer_bytes, open_socket=self.open_socket, interfaces=self.sysfs.parent
+            intake, interface, settings.receive_buffer_bytes, fd=settings.fd, open_socket=self.open_socket
         )
 
     def say(self, can_id: int, data: bytes, *, to: int = 0) -> None:
@@ -173,7 +178,7 @@ async def test_an_interface_that_is_down_is_told_and_comes_back_on_the_same_sock
                 broken.setattr(port._lanes[Lane(where)], "read", failing(errno.ENETDOWN))
                 port._read(Lane(where))
             elif where == "errors":
-                broken.setattr(port, "_errors", Deaf(errno.ENETDOWN))
+                broken.setattr(port._errors, "read", failing(errno.ENETDOWN))
                 port._errors_wait()
             else:
                 broken.setattr(port._lanes[Lane.PRESENCE], "sock", Deaf(errno.ENETDOWN))

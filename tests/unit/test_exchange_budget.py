@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.bus.exchange.budget import BURST_S, FRAME_BITS, LOAD_WINDOW_S, ONE_EXCHANGE, BusBudget, frame_bits
+from gateway.bus.exchange.budget import BURST_S, FRAME_BITS, LOAD_WINDOW_S, ONE_EXCHANGE, BusBudget
 from gateway.bus.exchange.protocol import CmdStatus
+from gateway.bus.frame_length import longest_bits
 from gateway.bus.simulator.trouble import Override
 from gateway.operation import Ending, Reach
 from tests.doubles import FakeClock
@@ -32,8 +33,8 @@ def stuffed(bits: list[int]) -> int:
 @pytest.mark.parametrize("length", range(9))
 def test_a_frame_costs_what_the_worst_pattern_of_bits_makes_of_it(length: int) -> None:
     worst = [0] * 5 + ([1] * 4 + [0] * 4) * 20  # each stuff bit begins the next five
-    assert frame_bits(length) == stuffed(worst[: 54 + 8 * length]) + 13
-    assert frame_bits(length) == 80 + 10 * length
+    assert longest_bits(length) == stuffed(worst[: 54 + 8 * length]) + 13
+    assert longest_bits(length) == 80 + 10 * length
 
 
 def test_a_full_frame_of_ours_is_160_bits() -> None:

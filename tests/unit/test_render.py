@@ -7,7 +7,7 @@ import pytest
 
 from gateway.cli import render
 from gateway.cli.render import ages, cells
-from gateway.cli.render.gateway import condition
+from gateway.cli.render.buses import condition
 from gateway.cli.render.upstream import CAUSES, upstream
 from gateway.clock import parse_rfc3339, rfc3339
 from gateway.sync.loss import Cause

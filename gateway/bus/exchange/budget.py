@@ -1,10 +1,5 @@
 """How much of a bus its drains may take: a token bucket in bits, of which every frame costs its longest form.
 
-A classical CAN frame with a 29-bit id and s data bytes takes at most 54 + 8 s + 13 + ⌊(54 + 8 s - 1) / 4⌋ bits: what
-may be stuffed, the rest with three bits of space between frames, and a stuff bit for each four bits after the first.
-Source: Davis, Burns, Bril, Lukkien, "Controller Area Network (CAN) schedulability analysis: Refuted, revisited and
-revised", Real-Time Systems 35 (2007), equation 1, with g = 54 for extended identifiers.
-
 A question is paid for with its answers when it leaves. What nobody could pay before (an emergency, one answer more than
 expected) is counted afterwards, and all others wait the longer.
 """
@@ -13,17 +8,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from gateway.bus.frame_length import longest_bits
 from gateway.bus.frames import FRAME_LENGTH
 from gateway.clock import Clock
 
-
-def frame_bits(length: int) -> int:
-    """Return how many bits a classical frame with a 29-bit id and `length` data bytes takes at most."""
-    stuffed = 54 + 8 * length
-    return stuffed + 13 + (stuffed - 1) // 4
-
-
-FRAME_BITS: Final = frame_bits(FRAME_LENGTH)
+FRAME_BITS: Final = longest_bits(FRAME_LENGTH)
 ONE_EXCHANGE: Final = 3 * FRAME_BITS  # the dearest question: DISCOVER and its two answers
 BURST_S: Final = 0.1  # so much of a second's budget may go at once; all else flows evenly, so that no second has more
 DEBT_S: Final = 1.0  # more is forgiven: a flood of unasked answers must not silence the gateway

@@ -16,10 +16,11 @@ from typing import Any, Final, TypeVar
 
 import can
 
-from gateway.bus.link.conditions import condition_told_by
+from gateway.bus.link.fd import on_the_wire
 from gateway.bus.link.intake import Intake, Lost
 from gateway.bus.link.sender import Sender
-from gateway.bus.wire import ERROR_FRAME, EXTENDED, EXTENDED_MASK, Condition, Frame
+from gateway.bus.link.traffic import Sample, Traffic
+from gateway.bus.wire import CLASSIC_BYTES, ERROR_FRAME, EXTENDED, EXTENDED_MASK, Condition, Frame
 from gateway.errors import LinkDown
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Session(threading.Thread):
         try:
             while message is not None:
                 if message.is_error_frame:
-                    self._post(self._on_error_frame, message.arbitration_id, bytes(message.data))
+                    self._post(self._on_error_frame, message.arbitration_id, bytes(message.data), now)
                 elif message.is_rx and not message.is_remote_frame:
                     can_id = message.arbitration_id | EXTENDED if message.is_extended_id else message.arbitration_id
                     batch.append((can_id, bytes(message.data), now))
@@ -146,14 +147,12 @@ class Session(threading.Thread):
         except Exception as bug:  # noqa: BLE001 - carried to `serve`, which raises it
             _fail(self.ended, _Bug(bug))
 
-    def _on_error_frame(self, can_id: int, data: bytes) -> None:
-        self.intake.counts.error_frames += 1
-        condition = condition_told_by(can_id, data) if self._status_frames else None
+    def _on_error_frame(self, can_id: int, data: bytes, at: float) -> None:
+        if not self._status_frames:
+            self.intake.counts.error_frames += 1
+            return
         try:
-            if condition is Condition.OVERFLOW:
-                self.intake.lose(1)
-            elif condition is not None:
-                self.intake.tell(condition)
+            self.intake.take_error(can_id, data, at)
         except Exception as bug:  # noqa: BLE001 - carried to `serve`, which raises it
             _fail(self.ended, _Bug(bug))
 
@@ -211,11 +210,14 @@ class AdapterPort:
         self.intake.check_sendable()
         if self._bus is None:
             raise LinkDown(f"{self.intake.name} is being opened")
+        data = on_the_wire(data, fd=bool(self.config.get("fd")), bus=self.intake.name)
         message = can.Message(
             arbitration_id=can_id & EXTENDED_MASK,
             is_extended_id=bool(can_id & EXTENDED),
             is_error_frame=bool(can_id & ERROR_FRAME),
             data=data,
+            is_fd=len(data) > CLASSIC_BYTES,
+            bitrate_switch=len(data) > CLASSIC_BYTES,
         )
         left_s = deadline - self.intake.clock.monotonic()
         try:
@@ -231,6 +233,7 @@ class AdapterPort:
             self.intake.counts.last_error = repr(why)
             raise LinkDown(f"{self.intake.name}: {type(why).__name__}: {why}") from why
         self.intake.counts.sent += 1
+        self.intake.data_bytes += len(data)
 
     def read_now(self) -> None:
         """Hand on what the thread has read; let it run first, at most every 10 ms."""
@@ -245,6 +248,14 @@ class AdapterPort:
     def frames_received(self) -> int:
         """Return how many frames were handed on: nothing else is known of an adapter."""
         return self.intake.counts.frames
+
+    def traffic(self) -> Traffic:
+        """Return what was handed on and sent: nothing else is known of an adapter."""
+        return self.intake.traffic()
+
+    def overhear(self, sample: Sample | None) -> None:
+        """Let `sample` see all frames that are handed on from now on; None: no more of them."""
+        self.intake.sample = sample
 
 
 async def _or_lost(future: "asyncio.Future[T]") -> T:

@@ -14,127 +14,81 @@ both lanes listen to is heard on one of them.)
 
 import asyncio
 import errno
+import logging
 import os
-import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from functools import partial
 from typing import Final
 
-from gateway.bus.link.conditions import CLASSES, condition_told_by
-from gateway.bus.link.filters import matches, pack
+from gateway.bus.link.conditions import CLASSES, CONDITIONS
+from gateway.bus.link.fd import on_the_wire
+from gateway.bus.link.filters import matches
 from gateway.bus.link.intake import Intake, Lost
-from gateway.bus.link.recvmmsg import FRAME, SO_RXQ_OVFL, SO_TIMESTAMPNS, Batches
-from gateway.bus.wire import Condition, Filter, Frame, Lane
-from gateway.clock import Clock
+from gateway.bus.link.interface import CONTROLLED, Interface
+from gateway.bus.link.raw import LaneReader, OpenSocket, open_raw
+from gateway.bus.link.recvmmsg import FD_FRAME, FRAME
+from gateway.bus.link.traffic import SAMPLE_FRAMES, Sample, Traffic
+from gateway.bus.wire import CLASSIC_BYTES, Condition, Filter, Lane
 from gateway.errors import LinkDown
 
-SO_RCVBUFFORCE: Final = 33
-CAN_RAW_ERR_FILTER: Final = 2
-IFF_UP: Final = 0x1
+log = logging.getLogger(__name__)
+
 BATCH_S: Final = 0.010  # how long heartbeats may wait
 TURN_S: Final = 1.0  # how often the reader shows that it lives
 LOOK_S: Final = 0.5  # how often an interface that is down or gone is looked at
 GRACE_S: Final = 5.0  # what a turn may be late before the reader counts as dead
 SLOTS: Final = {Lane.PRESENCE: 256, Lane.ANSWERS: 64}
+ERROR_SLOTS: Final = 64
 MOST_BATCHES: Final = 128  # in a complete read: more than the largest usual receive buffer holds
-CLOCK_SLACK_S: Final = 0.001  # both clocks are not read in the same instant
 FIRST_PAUSE_S: Final = 0.001  # before a full transmit queue is tried again
 LONGEST_PAUSE_S: Final = 0.064
+FULL_S: Final = 1.0  # a transmit queue that stays full for so long is worth a word
+SAMPLE_BYTES: Final = SAMPLE_FRAMES * 400  # the kernel doubles it, and takes some 770 bytes for a frame
+FD_FLAGS: Final = 0x05  # CAN FD, with its data at the higher bit rate
+EVERYBODY: Final = (Filter(0, 0),)
 
 _DOWN: Final = frozenset({errno.ENETDOWN, errno.ENETUNREACH})
 _GONE: Final = frozenset({errno.ENODEV, errno.ENXIO, errno.EBADF})
 _NO_ROOM: Final = frozenset({errno.ENOBUFS, errno.EAGAIN})
 
-OpenSocket = Callable[[str, Sequence[Filter], int, int], socket.socket]
-
-
-def open_raw(channel: str, filters: Sequence[Filter], error_classes: int, buffer_bytes: int) -> socket.socket:
-    """Return a raw CAN socket bound to interface `channel`, with time stamps and a count of drops. Raises OSError."""
-    sock = socket.socket(socket.AF_CAN, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.CAN_RAW)
-    try:
-        sock.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, pack(filters))
-        sock.setsockopt(socket.SOL_CAN_RAW, CAN_RAW_ERR_FILTER, error_classes)
-        prepare(sock, buffer_bytes)
-        sock.bind((channel,))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def prepare(sock: socket.socket, buffer_bytes: int) -> None:
-    """Give a datagram socket what `Batches` reads, and room: beyond the system's limit where we may. Raises OSError."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)
-    except PermissionError:  # needs CAP_NET_ADMIN
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-
-
-class LaneReader:
-    """Reads one socket and tells when each frame arrived, by the kernel's stamps on the monotonic clock.
-
-    Whatever is read arrived after the socket was last seen empty and before now: that bounds the arrival when the
-    wall clock was set, or the machine slept, between a stamp and its reading.
-    """
-
-    def __init__(self, sock: socket.socket, slots: int, clock: Clock) -> None:
-        self.sock = sock
-        self._batches = Batches(sock, slots)
-        self._clock = clock
-        self._empty_at = clock.monotonic()
-        self._dropped = 0
-
-    def read(self) -> list[Frame]:
-        """Return the next batch; fewer frames than slots means that the socket is empty. Raises OSError."""
-        now = self._clock.monotonic()
-        frames = self._batches.read(now - time.time())
-        earliest, latest = self._empty_at - CLOCK_SLACK_S, now + CLOCK_SLACK_S
-        if frames and not earliest <= frames[0][2] <= frames[-1][2] <= latest:
-            frames = [(can_id, data, min(max(at, self._empty_at), now)) for can_id, data, at in frames]
-        if len(frames) < self._batches.slots:
-            self._empty_at = now
-        return frames
-
-    def newly_dropped(self) -> int:
-        """Return how many frames the kernel dropped since this was last asked."""
-        dropped, self._dropped = self._batches.dropped - self._dropped, self._batches.dropped
-        return dropped & 0xFFFF_FFFF
-
 
 class SocketcanPort:
-    """The port to one SocketCAN interface. `channel`: its name. `interfaces`: where sysfs shows them."""
+    """The port to one SocketCAN interface. `fd`: whether it carries CAN FD."""
 
     def __init__(
         self,
         intake: Intake,
-        channel: str,
+        interface: Interface,
         buffer_bytes: int,
         *,
-        open_socket: OpenSocket = open_raw,
-        interfaces: Path = Path("/sys/class/net"),
+        fd: bool = False,
+        open_socket: OpenSocket | None = None,
     ) -> None:
         self.intake = intake
-        self.channel = channel
+        self.channel = interface.name
+        self._interface = interface
         self._buffer_bytes = buffer_bytes
-        self._open_socket = open_socket
-        self._sysfs = interfaces / channel
+        self._fd = fd
+        self._open_socket = open_socket or partial(open_raw, fd=fd)
         self._lanes: dict[Lane, LaneReader] = {}
-        self._errors: socket.socket | None = None
+        self._errors: LaneReader | None = None
+        self._sampling: tuple[Sample, LaneReader] | None = None
+        self._has_controller = False
         self._lost: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._received_before = 0
-        self._received_last = 0
+        self._full_since: float | None = None
 
     async def serve(self) -> None:
         """Wait for the interface, then hand on what comes until it is gone. Raises Lost, or what a listener raised."""
         await self._appearance()
+        device = await asyncio.to_thread(self._interface.device)
+        self._has_controller = device is not None and device.kind == CONTROLLED
         with self._opened() as lost:
-            self.intake.tell(self._first_condition(), self.channel)
+            self._look()
             while not lost.done():
+                if self._has_controller:
+                    await self._consult()
                 self.intake.expect(TURN_S + GRACE_S)
                 await asyncio.wait([lost], timeout=LOOK_S if self.intake.condition is Condition.DOWN else TURN_S)
                 if self.intake.condition is Condition.DOWN:
@@ -144,35 +98,61 @@ class SocketcanPort:
     async def send(self, can_id: int, data: bytes, deadline: float) -> None:
         """Send one frame; a full transmit queue is tried again at growing pauses until `deadline`."""
         self.intake.check_sendable()
-        frame = FRAME.pack(can_id, len(data), data)
+        data = on_the_wire(data, fd=self._fd, bus=self.intake.name)
+        frame = _spelt(can_id, data)
         pause_s = FIRST_PAUSE_S
         while not self._send_now(can_id, frame):
+            self._note_full()
             if self.intake.clock.monotonic() + pause_s > deadline:
                 raise LinkDown(f"{self.intake.name}: the transmit queue is full")
             self.intake.counts.send_retries += 1
             await asyncio.sleep(pause_s)
             self.intake.check_sendable()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._full_since, self.intake.counts.transmit_full_ms = None, 0
 
     def read_now(self) -> None:
         """Read the presence socket empty and hand on what it held."""
         self._read_empty(Lane.PRESENCE)
 
+    def refilter(self, lane: Lane) -> None:
+        """Let in on `lane` what is asked for now."""
+        reader = self._lanes.get(lane)
+        if reader is None:
+            return
+        try:
+            reader.let_in(self.intake.filters[lane])
+        except OSError as why:
+            self._trouble(why)
+
     def frames_received(self) -> int:
         """Return the interface's own count; it goes on when the interface is made anew. Else the frames we read."""
-        try:
-            now = int((self._sysfs / "statistics/rx_packets").read_text())
-        except (OSError, ValueError):
-            return max(self._received_before + self._received_last, self.intake.counts.frames)
-        if now < self._received_last:
-            self._received_before += self._received_last
-        self._received_last = now
-        return self._received_before + now
+        return self._interface.received() or self.intake.counts.frames
+
+    def traffic(self) -> Traffic | None:
+        """Return what the interface has carried; None while it does not tell."""
+        return self._interface.traffic()
+
+    def overhear(self, sample: Sample | None) -> None:
+        """Let `sample` see the frames of everybody: the kernel keeps them until it is told that there is no more."""
+        if self._sampling is not None:
+            taking, reader = self._sampling
+            self._sampling = None
+            self._fill(taking, reader)
+        if sample is not None and self._lanes:
+            with suppress(OSError):  # it is only for information
+                sock = self._open_socket(self.channel, EVERYBODY, 0, SAMPLE_BYTES)
+                self._sampling = sample, LaneReader(sock, SLOTS[Lane.PRESENCE], self.intake.clock, fd=self._fd)
+
+    def _fill(self, sample: Sample, reader: LaneReader) -> None:
+        with reader.sock, suppress(OSError):
+            while not sample.is_full and (frames := reader.read()):
+                sample.take(frames)
 
     # --- opening and losing ------------------------------------------------------------------------------------------
 
     async def _appearance(self) -> None:
-        while not self._sysfs.exists():
+        while not self._interface.exists():
             self.intake.tell(Condition.GONE, f"there is no interface {self.channel}")
             self.intake.expect(LOOK_S + GRACE_S)
             await asyncio.sleep(LOOK_S)
@@ -184,47 +164,54 @@ class SocketcanPort:
         self._lost = loop.create_future()
         try:
             for lane in Lane:
-                sock = self._open_socket(self.channel, self.intake.filters[lane], 0, self._buffer_bytes)
-                self._lanes[lane] = LaneReader(sock, SLOTS[lane], self.intake.clock)
-            self._errors = self._open_socket(self.channel, (), CLASSES, self._buffer_bytes)
+                self._lanes[lane] = self._reader(self.intake.filters[lane], 0, SLOTS[lane])
+            self._errors = self._reader((), CLASSES, ERROR_SLOTS)
             loop.add_reader(self._lanes[Lane.PRESENCE].sock, self._presence_begins)
             loop.add_reader(self._lanes[Lane.ANSWERS].sock, self._answers_wait)
-            loop.add_reader(self._errors, self._errors_wait)
+            loop.add_reader(self._errors.sock, self._errors_wait)
             yield self._lost
         except OSError as why:
             raise self._as_lost(why) from why
         finally:
             self._close(loop)
 
+    def _reader(self, filters: Sequence[Filter], error_classes: int, slots: int) -> LaneReader:
+        sock = self._open_socket(self.channel, filters, error_classes, self._buffer_bytes)
+        return LaneReader(sock, slots, self.intake.clock, fd=self._fd)
+
     def _close(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        sockets = [lane.sock for lane in self._lanes.values()] + ([self._errors] if self._errors else [])
-        self._lanes, self._errors = {}, None
-        for sock in sockets:
-            loop.remove_reader(sock)
-            sock.close()
-
-    def _first_condition(self) -> Condition:
-        if not self._is_up():
-            return Condition.DOWN
-        with suppress(OSError):
-            if (self._sysfs / "carrier").read_text().strip() == "0":  # the kernel takes it away at bus-off
-                return Condition.BUS_OFF
-        return Condition.UP
-
-    def _is_up(self) -> bool:
-        try:
-            return bool(int((self._sysfs / "flags").read_text(), 16) & IFF_UP)
-        except FileNotFoundError as why:
-            raise Lost(Condition.GONE, f"the interface {self.channel} is gone") from why
-        except (OSError, ValueError):
-            return False
+        self.overhear(None)
+        readers = [*self._lanes.values(), *([self._errors] if self._errors else [])]
+        self._lanes, self._errors, self._full_since = {}, None, None
+        for reader in readers:
+            loop.remove_reader(reader.sock)
+            reader.sock.close()
 
     def _look(self) -> None:
-        if self._is_up():
-            self.intake.tell(self._first_condition(), self.channel)
+        """Tell whether the interface is up, by what sysfs says."""
+        try:
+            is_up = self._interface.is_up()
+        except FileNotFoundError:
+            raise Lost(Condition.GONE, f"the interface {self.channel} is gone") from None
+        if not is_up:
+            self.intake.tell(Condition.DOWN, f"the interface {self.channel} is down")
+        else:
+            self.intake.tell(Condition.UP if self._interface.has_carrier() else Condition.BUS_OFF, self.channel)
+
+    async def _consult(self) -> None:
+        """Ask the kernel how the controller is: it may have been ailing before we listened, and lost error frames."""
+        told_before = self.intake.counts.error_frames
+        device = await asyncio.to_thread(self._interface.device)
+        if device is None or device.state is None or self.intake.condition is Condition.DOWN:
+            return
+        load = self.intake.load
+        load.bitrate, load.data_bitrate = device.bitrate or load.bitrate, device.data_bitrate
+        if self.intake.counts.error_frames == told_before:  # what came in meanwhile is younger
+            self.intake.controller.tell(device.state, device.transmit_errors, device.receive_errors)
+            self.intake.judge(CONDITIONS[device.state], self.intake.clock.monotonic())
 
     def _as_lost(self, why: OSError) -> Lost:
         condition = Condition.GONE if why.errno in _GONE else Condition.DOWN
@@ -293,21 +280,16 @@ class SocketcanPort:
         return len(frames)
 
     def _errors_wait(self) -> None:
-        assert self._errors is not None
-        try:
-            can_id, length, data = FRAME.unpack(self._errors.recv(FRAME.size))
-        except BlockingIOError:
+        if self._errors is None:
             return
+        try:
+            frames = self._errors.read()
         except OSError as why:
             self._trouble(why)
             return
-        self.intake.counts.error_frames += 1
-        condition = condition_told_by(can_id, data[:length])
         try:
-            if condition is Condition.OVERFLOW:
-                self.intake.lose(1)
-            elif condition is not None:
-                self.intake.tell(condition, self.channel)
+            for can_id, data, at in frames:
+                self.intake.take_error(can_id, data, at)
         except Exception as bug:  # noqa: BLE001 - carried to `serve`, which raises it
             self._fail(bug)
 
@@ -319,7 +301,22 @@ class SocketcanPort:
         except OSError as why:
             if why.errno in _NO_ROOM:
                 return False
+            if why.errno == errno.EINVAL and len(frame) > FRAME.size:
+                raise LinkDown(f"the interface {self.channel} is not set up for CAN FD") from why
             self._trouble(why)
             raise LinkDown(f"{self.intake.name}: {why.strerror}") from why
         self.intake.counts.sent += 1
         return True
+
+    def _note_full(self) -> None:
+        now, counts = self.intake.clock.monotonic(), self.intake.counts
+        self._full_since = now if self._full_since is None else self._full_since
+        full_before_ms, counts.transmit_full_ms = counts.transmit_full_ms, round((now - self._full_since) * 1000)
+        if full_before_ms < FULL_S * 1000 <= counts.transmit_full_ms:
+            log.warning("%s: the transmit queue has been full for %d ms", self.intake.name, counts.transmit_full_ms)
+
+
+def _spelt(can_id: int, data: bytes) -> bytes:
+    if len(data) > CLASSIC_BYTES:
+        return FD_FRAME.pack(can_id, len(data), FD_FLAGS, data)
+    return FRAME.pack(can_id, len(data), data)

@@ -11,9 +11,12 @@ import socket
 import struct
 from typing import Final
 
-from gateway.bus.wire import Frame
+from gateway.bus.wire import CLASSIC_BYTES, Frame
 
-FRAME: Final = struct.Struct("=IB3x8s")  # can_id, length, padding, data
+FRAME: Final = struct.Struct("=IB3x8s")  # struct can_frame: can_id, length, padding, data
+FD_FRAME: Final = struct.Struct("=IBB2x64s")  # struct canfd_frame: can_id, length, flags, reserved, data
+_SLOT: Final = struct.Struct("=IB3x64s")  # of either kind; what a classical frame does not fill is left over
+FD_BYTES: Final = 64
 SO_RXQ_OVFL: Final = 40
 _WIDE: Final = struct.calcsize("@P") == 8  # noqa: PLR2004 - bytes of a pointer on a 64-bit machine
 SO_TIMESTAMPNS: Final = 35 if _WIDE else 64  # 64 gives 64-bit seconds to 32-bit machines, too
@@ -49,22 +52,26 @@ class _MmsgHdr(ctypes.Structure):
 class Batches:
     """Reads batches of up to `slots` frames from a socket that has SO_TIMESTAMPNS and SO_RXQ_OVFL set.
 
+    `fd`: whether frames of CAN FD come among the others; only the socket can say that they may.
     `dropped`: frames the kernel had to drop for want of room, as known with the last frame read (wraps at 2^32).
     """
 
-    def __init__(self, sock: socket.socket, slots: int) -> None:
+    def __init__(self, sock: socket.socket, slots: int, *, fd: bool = False) -> None:
         self.slots = slots
         self.dropped = 0
+        self._frame = _SLOT if fd else FRAME
+        self._full = FD_BYTES if fd else CLASSIC_BYTES
+        size = self._frame.size
         self._fd = sock.fileno()
         self._recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
-        frames = ctypes.create_string_buffer(FRAME.size * slots)
+        frames = ctypes.create_string_buffer(size * slots)
         control = ctypes.create_string_buffer(_CONTROL_BYTES * slots)
         self._frames, self._control = memoryview(frames), memoryview(control)
         self._iov = (_IoVec * slots)()
         self._headers = (_MmsgHdr * slots)()
         for n, (iov, slot) in enumerate(zip(self._iov, self._headers, strict=True)):
             header = slot.message
-            iov.base, iov.length = ctypes.addressof(frames) + FRAME.size * n, FRAME.size
+            iov.base, iov.length = ctypes.addressof(frames) + size * n, size
             header.iov, header.iov_length = ctypes.pointer(iov), 1
             header.control, header.control_length = ctypes.addressof(control) + _CONTROL_BYTES * n, _CONTROL_BYTES
         self._fresh = bytes(self._headers)  # the kernel shortens control_length: it is set anew before each call
@@ -82,9 +89,9 @@ class Batches:
             return []
         self._note_drops(count - 1)
         stamps = _STAMP.iter_unpack(self._control[: count * _CONTROL_BYTES])
-        frames = FRAME.iter_unpack(self._frames[: count * FRAME.size])
+        frames, full = self._frame.iter_unpack(self._frames[: count * self._frame.size]), self._full
         return [
-            (can_id, data if length == 8 else data[:length], seconds + nanoseconds * 1e-9 + to_monotonic)  # noqa: PLR2004
+            (can_id, data if length == full else data[:length], seconds + nanoseconds * 1e-9 + to_monotonic)
             for (can_id, length, data), (seconds, nanoseconds) in zip(frames, stamps, strict=True)
         ]
 

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationError
 
 from gateway.bus.link.intake import Intake
+from gateway.bus.link.traffic import Sample, Traffic
 from gateway.bus.logs import Recording
 from gateway.bus.wire import Condition, Frame
 from gateway.clock import Clock
@@ -132,6 +133,14 @@ class ReplayPort:
     def frames_received(self) -> int:
         """Return how many frames were played."""
         return self._intake.counts.frames
+
+    def traffic(self) -> Traffic:
+        """Return what was played."""
+        return self._intake.traffic()
+
+    def overhear(self, sample: Sample | None) -> None:
+        """Let `sample` see the frames that are played from now on; None: no more of them."""
+        self._intake.sample = sample
 
     def _read_ahead(self) -> bool:
         """Read the frames of the next moment. Whether there were any."""

@@ -5,16 +5,14 @@ from typing import Any, Final
 import click
 
 from gateway.cli.render.ages import exact
-from gateway.cli.render.cells import NOTHING, Record, sheet, state, table, text
+from gateway.cli.render.buses import condition
+from gateway.cli.render.cells import NOTHING, Record, sheet, table, text
 from gateway.cli.render.upstream import remarkable, upstream
 
 _SHOWN: Final = frozenset(
     "healthy queue_depth active_operations attempts average_wait_ms average_processing_ms failure_rate buses upstream "
     "timestamp time_trusted components".split()
 )
-_BUS_SHOWN: Final = frozenset(
-    {"name", "state", "heard", "frames_judged"}
-)  # judged: all that were heard, but for a moment
 
 
 def health(result: Record, _: int) -> str:
@@ -37,21 +35,6 @@ def health(result: Record, _: int) -> str:
 
 def _of_the_last_hour(mean_ms: float | None) -> str:
     return f"{exact(mean_ms)} in the last hour" if mean_ms else NOTHING
-
-
-def condition(bus: Record) -> str:
-    """Say how a bus is, by what is heard on it: a link may say UP while nobody is heard."""
-    link, heard = bus.get("state"), bus.get("heard")
-    rest = {name: value for name, value in bus.items() if name not in _BUS_SHOWN}
-    if heard is None or heard == link:
-        return _remarks(state(link), rest)
-    return _remarks(state(heard), {"link": link, **rest})
-
-
-def _remarks(verdict: str, figures: Record) -> str:
-    """Put what is remarkable behind a verdict."""
-    shown = remarkable(figures)
-    return f"{verdict}; {text(shown)}" if shown else verdict
 
 
 def parameters(result: Record, _: int) -> str:
