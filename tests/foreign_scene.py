@@ -54,7 +54,8 @@ BA_ "GenMsgCycleTime" BO_ 257 1000;
 
 
 def messages_of(text: str = DBC) -> Mapping[str, Any]:
-    return {message.name: message for message in cantools.database.load_string(text, "dbc", strict=False).messages}
+    database: Any = cantools.database.load_string(text, "dbc", strict=False)
+    return {message.name: message for message in database.messages}
 
 
 def foreign(component_id: str, node: int | None = None, bus: str = "can0") -> Component:
