@@ -11,8 +11,9 @@ from gateway.event import Event
 from gateway.ports import Store
 from gateway.sync.forbidden import EVENTS, Forbidden
 from gateway.sync.link import Link
-from gateway.sync.loss import Cause, LinkLost
+from gateway.sync.loss import LinkLost
 from gateway.sync.message import PublishRefused, Unpublishable
+from gateway.sync.outsize import MAY_BE_TOO_LARGE, SMALL_BYTES
 from gateway.sync.state import States
 from gateway.sync.tally import Tally
 
@@ -22,7 +23,6 @@ ACKNOWLEDGE_QUIET_S: Final = 1.0  # after the last: one write for many
 SUSPECT_AFTER: Final = 2  # connections lost in silence with the same event first: from now on it goes alone
 GIVEN_UP_AFTER: Final = 5  # and it alone is larger than all that ever arrived: it will not go
 
-_MAY_BE_TOO_LARGE: Final = frozenset({Cause.CLOSED, Cause.PROTOCOL_ERROR})
 REFUSED: Final = "event"
 TOO_LARGE: Final = "event the broker can never take"
 NOT_STORED: Final = "acknowledgement not stored"
@@ -49,7 +49,7 @@ class Outbox:
         self._moved = asyncio.Event()  # `acknowledged` has grown
         self._written = 0  # the store knows that everything up to here has arrived
         self._under_way: deque[_UnderWay] = deque()
-        self._largest = 0  # bytes of what has arrived
+        self._largest = 0  # bytes of the largest message that ever arrived
         self._suspect = (0, 0)  # the event with which connections ended, and how many in a row
 
     async def recall(self) -> None:
@@ -108,9 +108,14 @@ class Outbox:
             self._under_way.popleft()
             self._took(oldest)
 
+    def has_room_for(self, size: int) -> None:
+        """Note that the broker took something else of `size` bytes: an event no larger ends no connection."""
+        self._largest = max(self._largest, size)
+
     def _took(self, sent: _UnderWay) -> None:
         self._forbidden.taken(EVENTS)
-        self._largest, self._suspect = max(self._largest, sent.size), (0, 0)
+        self.has_room_for(sent.size)
+        self._suspect = (0, 0)
         self._arrived(sent.seq)
 
     def _pass_over(self, seq: int, why: Exception) -> None:
@@ -126,24 +131,17 @@ class Outbox:
         return await self._store.read(lambda reader: reader.events_after(seq, limit))
 
     def lost(self, why: LinkLost) -> None:
-        """The connection is gone: what was under way is sent again, unless it is what ended the connection.
-
-        Under 3.1.1 a broker hangs up in silence on what is too large for it; mosquitto with a message_size_limit
-        answers with a code that MQTT 5 does not know there. Either would go on for ever.
-        """
+        """The connection is gone: what was under way is sent again, unless it is what ends every connection."""
         while self._under_way and _is_well(self._under_way[0].done):
             self._took(self._under_way.popleft())
         first = self._under_way[0] if self._under_way else None
         self._under_way.clear()
-        if first is None:
+        if first is None or why.cause not in MAY_BE_TOO_LARGE:
             return
-        if why.cause is Cause.PACKET_TOO_LARGE:
+        times = self._suspect[1] + 1 if self._suspect[0] == first.seq else 1
+        self._suspect = first.seq, times
+        if times >= GIVEN_UP_AFTER and first.size >= SMALL_BYTES and first.size > self._largest > 0:
             self._pass_over(first.seq, why)
-        elif why.cause in _MAY_BE_TOO_LARGE:
-            times = self._suspect[1] + 1 if self._suspect[0] == first.seq else 1
-            self._suspect = first.seq, times
-            if times >= GIVEN_UP_AFTER and first.size > self._largest > 0:
-                self._pass_over(first.seq, why)
 
     # --- what the broker has ----------------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ from gateway.ports import AuditEntry, Call
 from gateway.sync.access import Access
 from gateway.sync.envelope import Requests, refused
 from gateway.sync.intake import Asking, Intake, Request, TurnedAway
-from gateway.sync.message import Channel, Incoming, Outgoing, PublishRefused
+from gateway.sync.message import Channel, Incoming, Outgoing, PublishRefused, Unpublishable
+from gateway.sync.outsize import SMALL_BYTES, Outsize
 from gateway.sync.payload import CONTENT_TYPE, encode
 from gateway.sync.refusals import Audit, Refusals
 from gateway.sync.tally import Tally
@@ -89,6 +90,7 @@ class RequestServer:
         self.tally = Tally(log, clock)
         self._intake = Intake(access=access, topics=topics, clock=clock, must_sign=must_sign, per_minute=per_minute)
         self._refusals = Refusals(audit, self.tally)
+        self._outsize = Outsize(clock.monotonic)
         self._api = api
         self._topics = topics
         self._clock = clock
@@ -223,23 +225,43 @@ class RequestServer:
 
     async def _deliver(self, job: _Job, answer: dict[str, Any]) -> None:
         """Publish the answer, then acknowledge the request. Without a connection the request comes again."""
-        encoding, call_id = job.request.encoding, job.request.call_id
-        payload = encode({"id": call_id, **answer}, encoding)
+        payload = self._payload(job, answer)
         while True:
             delivery, channel = job.delivery, job.channel
-            topic = self._topics.reply(job.actor, call_id, delivery.response_topic)
-            content_type = CONTENT_TYPE[encoding]
-            reply = Outgoing(topic, payload, content_type=content_type, correlation=delivery.correlation)
+            if self._outsize.refuses(len(payload)):
+                payload = self._too_large(job, len(payload))
+            self._outsize.sending(channel, job.key, len(payload))
             try:
-                await channel.publish(reply)
-            except LinkDown:
+                await channel.publish(self._reply(job, payload))
+            except LinkDown as why:
+                self._outsize.lost(channel, job.key, why)
                 if job.delivery is delivery:
                     return
                 continue  # it came again meanwhile, by a newer connection
             except PublishRefused as why:
+                if isinstance(why, Unpublishable) and len(payload) > SMALL_BYTES:
+                    payload = self._too_large(job, len(payload))
+                    continue
                 self.tally.count("a reply the broker refuses", str(why))
+            self._outsize.arrived(job.key)
             job.channel.acknowledge(job.delivery)  # a copy may have come meanwhile, and stands for the others
             return
+
+    def _payload(self, job: _Job, answer: dict[str, Any]) -> bytes:
+        return encode({"id": job.request.call_id, **answer}, job.request.encoding)
+
+    def _too_large(self, job: _Job, size: int) -> bytes:
+        """Return what is said in place of an answer that the broker does not take: what was asked for has been done."""
+        self.tally.count("a reply too large for the broker", f"{job.actor} asked for {job.request.asking.request}")
+        message = (
+            f"It is done, but the broker takes no answer of {size} bytes: ask for less, or for a smaller page_size."
+        )
+        return self._payload(job, refused(Refusal(Code.PRECONDITION_FAILED, message)))
+
+    def _reply(self, job: _Job, payload: bytes) -> Outgoing:
+        delivery, content_type = job.delivery, CONTENT_TYPE[job.request.encoding]
+        topic = self._topics.reply(job.actor, job.request.call_id, delivery.response_topic)
+        return Outgoing(topic, payload, content_type=content_type, correlation=delivery.correlation)
 
 
 def _is_audited(asking: Asking, code: Code) -> bool:

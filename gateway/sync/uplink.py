@@ -255,11 +255,12 @@ class Uplink:
             if self._forbidden.waits(kind):
                 self._state_due = True
             else:
-                sent.append((kind, await link.send(message)))
-        for kind, done in sent:
+                sent.append((kind, len(message.payload), await link.send(message)))
+        for kind, size, done in sent:
             try:
                 await link.acknowledged(done)
                 self._forbidden.taken(kind)
+                self._outbox.has_room_for(size)
             except Unpublishable as why:
                 self._tally.count(f"{kind} the broker can never take", str(why))
             except PublishRefused as why:

@@ -236,3 +236,28 @@ async def test_a_broker_killed_in_between_costs_no_second_effect(mosquitto: Mosq
                 again.publish(topic("queue_command"), body("call-0002"))
                 await again.until(lambda: "call-0002" in ids(again))
     assert len(gateway.api.effects) == 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "limit"),
+    [("5", "message_size_limit"), ("5", "max_packet_size"), ("3.1.1", "max_packet_size")],
+)
+async def test_an_answer_too_large_for_the_broker_keeps_nobody_from_being_answered_and_says_so(
+    tmp_path: Path, protocol: str, limit: str
+) -> None:
+    mosquitto = Mosquitto(tmp_path / "m", config=f"allow_anonymous true\n{limit} 20000").start()
+    gateway = gateway_on(mosquitto, protocol)
+    gateway.api.results["get_history"] = {"requests": ["x" * 30_000]}
+    try:
+        with Watcher(mosquitto.port, REPLIES) as watcher:
+            async with gateway.running() as uplink:
+                await watcher.until(lambda: uplink.status()["connected"])
+                watcher.publish(topic("get_history"), body("large-001"))
+                watcher.publish(topic("get_health", "bert"), body("small-001"))
+                await watcher.until(lambda: set(ids(watcher)) == {"large-001", "small-001"})
+                large = next(reply for reply in watcher.on("/replies/") if reply["id"] == "large-001")
+    finally:
+        mosquitto.stop()
+    assert large["error"]["code"] == "PRECONDITION_FAILED"
+    assert "smaller page_size" in large["error"]["message"]
+    assert uplink.status()["turned_away"]["a reply too large for the broker"] == 1

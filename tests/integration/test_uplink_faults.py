@@ -318,9 +318,9 @@ async def test_states_the_broker_forbids_are_told_once_it_takes_them(tmp_path: P
 
 
 SIZES = [
-    pytest.param("5", "max_packet_size 1500", id="announced"),
-    pytest.param("5", "message_size_limit 1500", id="answered by a code that does not belong there"),
-    pytest.param("3.1.1", "max_packet_size 1500", id="ended in silence"),
+    pytest.param("5", "max_packet_size 6000", id="announced"),
+    pytest.param("5", "message_size_limit 6000", id="answered by a code that does not belong there"),
+    pytest.param("3.1.1", "max_packet_size 6000", id="ended in silence"),
 ]
 
 
@@ -334,7 +334,7 @@ async def test_an_event_too_large_for_the_broker_does_not_keep_the_others_back_f
         with Watcher(mosquitto.port) as watcher:
             async with connected(gateway, watcher) as uplink:
                 gateway.store.emit("request_queued", "module-01")
-                gateway.store.emit("request_queued", "module-01", title="x" * 2000)
+                gateway.store.emit("request_queued", "module-01", title="x" * 8000)
                 gateway.store.emit("request_queued", "module-01")
                 await watcher.until(lambda: 3 in seqs(watcher))
                 await until(lambda: uplink.status()["outbox"] == 0)

@@ -36,6 +36,7 @@ class FakeApi:
         self.memory: dict[tuple[str, str], dict[str, Any]] = {}
         self.calls: list[Call] = []
         self.hold: dict[str, asyncio.Event] = {}
+        self.results: dict[str, dict[str, Any]] = {}
 
     async def call(
         self, actor: Actor, request: str, fields: Mapping[str, Any], call: Call | None = None
@@ -45,7 +46,7 @@ class FakeApi:
         key = call.actor, call.call_id
         if key not in self.memory:
             self.effects.append((actor.name, request, fields))
-            self.memory[key] = {"ok": True, "result": {"number": len(self.effects)}}
+            self.memory[key] = {"ok": True, "result": self.results.get(request, {"number": len(self.effects)})}
         if request in self.hold:
             await self.hold[request].wait()
         return self.memory[key]
