@@ -51,7 +51,7 @@ def agree(whole: object, alone: object) -> bool:
     return whole == alone
 
 
-@given(signals(), st.binary(max_size=LENGTH))
+@given(signals(), st.binary(max_size=LENGTH) | st.binary(max_size=64))
 def test_a_signal_is_read_as_its_message_is(signal: Signal, data: bytes) -> None:
     message = Message(1, "M", LENGTH, [signal], strict=False)
     assert agree(decode(message, data, names=True).get("S"), reader(signal)(data))

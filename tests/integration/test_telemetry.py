@@ -13,9 +13,10 @@ import pytest
 
 from gateway.bus.frames import load_codecs
 from gateway.bus.link import Link
+from gateway.bus.link.replay import ReplayClock, clock_for
 from gateway.bus.telemetry import Telemetry as BusTelemetry
 from gateway.bus.telemetry.wanted import resolve
-from gateway.bus.wire import EXTENDED, EXTENDED_MASK
+from gateway.bus.wire import EXTENDED, EXTENDED_MASK, Condition
 from gateway.clock import SystemClock
 from gateway.component import Component, ComponentKind
 from gateway.settings import BusSection, SignalSection
@@ -29,6 +30,7 @@ from gateway.sync.uplink import Uplink
 from gateway.telemetry import Reading
 from tests.doubles_bus import FakeNode
 from tests.integration.broker import Mosquitto
+from tests.integration.link_bench import until
 from tests.integration.test_uplink import Gateway, cut, seqs
 from tests.integration.watcher import Watcher
 
@@ -79,6 +81,7 @@ async def test_values_reach_a_subscriber_and_are_kept_for_nobody(
                 await late.until(lambda: len(late.on("/queue")) == 2)
                 assert told(late) == []
     assert seen.topic == "bms/v1/gw-1/components/module-01/telemetry"
+    assert f"(d0, q0, r0, m0, '{seen.topic}'" in mosquitto.log_text()
     assert seen.payload == {
         "component_id": "module-01",
         "epoch": 7,
@@ -199,9 +202,12 @@ async def test_a_connection_that_is_slow_or_gone_has_no_room_and_takes_nothing(m
     with Watcher(mosquitto.port, "#") as watcher:
         async with connect(broker) as link:
             assert link.spare_bytes() == 4096
-            link.window.limit = 1
+            mosquitto.freeze()
             sent = await link.send(Outgoing("t", b"{}"))
+            await watcher.until(lambda: link.spare_bytes() > 0)
+            link.window.limit = 1  # as it is where acknowledgements take their time
             assert link.spare_bytes() == 0
+            mosquitto.thaw()
             await link.acknowledged(sent)
             link._largest = 100
             with pytest.raises(Unpublishable, match="and the broker takes 100"):
@@ -216,6 +222,36 @@ async def test_a_connection_that_is_slow_or_gone_has_no_room_and_takes_nothing(m
 
 
 # --- from a bus to the broker -----------------------------------------------------------------------------------------
+
+
+async def test_a_recording_is_told_with_its_own_times_at_any_speed(tmp_path: Path) -> None:
+    path, node = tmp_path / "drive.csv", FakeNode(load_codecs()["HB_PACK"], 0x12)
+    lines = ["Time Stamp,ID,Extended,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8"]
+    for beat in range(200):
+        node.state = 9 if 40 <= beat < 50 or 60 <= beat < 120 or beat >= 150 else 5
+        can_id, data, _ = node.beat(0)
+        cells = ",".join(f"{byte:02X}" for byte in data)
+        lines.append(f"{beat * 100_000},{can_id & EXTENDED_MASK:08X},true,0,8,{cells}")
+    path.write_text("\n".join(lines) + "\n")
+    section = BusSection(name="can0", interface="replay", channel=str(path), options={"speed": "max"})
+    clock = clock_for(section, SystemClock())
+    assert isinstance(clock, ReplayClock)
+    pack = Component("pack-01", ComponentKind.PACK, "can0", 0x12)
+    signals = [SignalSection(component="pack-01", signal="PackState", min_interval_s=7)]
+    wanted = resolve(signals, {"pack-01": pack}, {"can0": []})["can0"]
+    readings: list[Reading] = []
+    link, began_ms = Link("can0", section, clock, random.Random(1)), clock.wall_ms()
+    bus = BusTelemetry(wire=link, wanted=wanted, clock=clock, tell=readings.append, sleep_until=clock.sleep_until)
+    conditions: list[Condition] = []
+    link.watch(lambda event: conditions.append(event.condition))
+    tasks = [asyncio.create_task(bus.run()), asyncio.create_task(link.run())]
+    await until(lambda: Condition.DOWN in conditions)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert [each.values["PackState"] for each in readings] == ["active", "fault", "active"]
+    # The fault at 4 s was over before it could be told, that at 15 s is told at 21 s, and then there is no recording.
+    assert [(each.at_ms - began_ms) / 1000 for each in readings] == pytest.approx([0, 7, 14], abs=0.5)
 
 
 async def test_frames_of_a_bus_become_values_beyond_their_deadband(mosquitto: Mosquitto, tmp_path: Path) -> None:
