@@ -1,4 +1,4 @@
-"""One connection to the broker: the only file beside `dial` that knows aiomqtt and paho.
+"""One connection to the broker: the only file beside `dial` and `publishing` that knows aiomqtt and paho.
 
 aiomqtt connects and runs paho on our loop. What it leaves out is done on the paho client inside it: a message is
 acknowledged when we say so, a publish tells its reason code, nothing that came in is dropped unseen, a message that
@@ -23,15 +23,15 @@ from paho.mqtt import MQTTException
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import ConfigError, PeerError
 from gateway.sync.broker import Broker
 from gateway.sync.diagnosis import cause, silence
-from gateway.sync.dial import abandon, dial, inner, properties_of
+from gateway.sync.dial import abandon, dial, inner
 from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_connack, of_disconnect
 from gateway.sync.message import Incoming, Outgoing, PublishRefused, Unpublishable
+from gateway.sync.publishing import Publishing
 from gateway.sync.window import MOST, Window
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,9 @@ class Link:
         self.window = Window(self._loop.time)
         self._broker = broker
         self._client = client
-        self._v5 = broker.protocol == "5"
         self._paho = inner(client)
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
         self._takers: dict[str, Callable[[Incoming], None]] = {}
-        self._by_content_type: dict[str | None, Properties] = {}
         self._largest: int | None = None  # packet the broker takes, bytes
         self._closed = False
         self._loss: LinkLost | None = None
@@ -82,11 +80,11 @@ class Link:
         """Put ourselves between paho and aiomqtt."""
         client = self._paho
         client.manual_ack_set(True)
-        client.max_inflight_messages_set(MOST)
         client.on_message = self._received
         self._read_publish = client._handle_publish  # noqa: SLF001 - no public way around its parser
         client._handle_publish = self._read_or_drop  # type: ignore[method-assign] # noqa: SLF001 - on this one alone
-        client.on_publish = self._published
+        client.on_publish = None
+        self._publishing = Publishing(client, v5=self._broker.protocol == "5", acknowledged=self._published)
         self._tell_connected: Any = client.on_connect  # aiomqtt's own; paho's type covers every protocol version
         client.on_connect = self._connected
         self._tell_disconnected: Any = client.on_disconnect
@@ -139,15 +137,13 @@ class Link:
         if self._closed or self._loss is not None:
             self.window.give_back()
             raise self.loss()
-        info = self._paho.publish(
-            message.topic, message.payload, message.qos, message.retain, self._properties(message)
-        )
-        if info.rc != paho.MQTT_ERR_SUCCESS:
+        mid = self._publishing.send(message, self.window)
+        if mid is None:
             self.window.give_back()
             raise self.loss()
         if self._look is None:
             self._look = self._loop.call_later(ANSWER_WITHIN_S / 2, self._look_for_progress)
-        return self.window.put(info.mid, message.topic)
+        return self.window.put(mid, message.topic)
 
     async def publish(self, message: Outgoing) -> None:
         """Publish and wait for the broker's acknowledgement. Raises PublishRefused, LinkLost."""
@@ -176,7 +172,7 @@ class Link:
         if (why := self._too_large(message)) is not None:
             raise Unpublishable(why)
         if not self._closed and self._loss is None:
-            self._paho.publish(message.topic, message.payload, 0, message.retain, self._properties(message))
+            self._publishing.send(message)
 
     async def receive(self) -> Incoming:
         """Return the next message. It comes again after a reconnect unless `acknowledge` is called for it."""
@@ -324,17 +320,17 @@ class Link:
         except asyncio.QueueFull:
             self.dropped += 1  # with QoS 1 it is not lost: never acknowledged, it comes again
 
-    def _published(self, _client: Any, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
+    def _published(self, mid: int, code: int) -> None:
         sent = self.window.pop(mid)
         if sent is None or sent.done():  # nobody waits for it any more
             return
-        told = f"{self._broker.name}: {reason}"
-        if reason.value < _REFUSED:
+        if code < _REFUSED:
             sent.set_result(None)
             return
-        if reason.value in _NEVER:
+        told = f"{self._broker.name}: {_meaning(code)}"
+        if code in _NEVER:
             sent.set_exception(Unpublishable(told))
-        elif reason.value in {NOT_AUTHORIZED, _NO_ROOM}:
+        elif code in {NOT_AUTHORIZED, _NO_ROOM}:
             sent.set_exception(PublishRefused(told))
         else:
             sent.set_exception(LinkLost(Cause.REFUSED, told))
@@ -354,21 +350,18 @@ class Link:
         _heard(refused)  # not everybody waits for theirs
         return refused
 
-    def _properties(self, message: Outgoing) -> Properties | None:
-        if not self._v5:
-            return None
-        if message.correlation is not None:
-            return properties_of(PacketTypes.PUBLISH, message.content_type, message.correlation)
-        known = self._by_content_type.get(message.content_type)  # making them takes as long as all else of a publish
-        if known is None:
-            known = properties_of(PacketTypes.PUBLISH, message.content_type)
-            self._by_content_type[message.content_type] = known
-        return known
-
 
 def _size(message: Outgoing) -> int:
     """Return how many bytes a message takes, at most."""
     return len(message.topic) + len(message.payload) + len(message.correlation or b"") + _ENVELOPE
+
+
+def _meaning(code: int) -> str:
+    """Return what the reason code of an acknowledgement means."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+    except (LookupError, ValueError):
+        return f"reason code {code:#x}"
 
 
 def _why_not_open(why: BaseException) -> Cause:

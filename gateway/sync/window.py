@@ -82,6 +82,9 @@ class Window:
         self.give_back()
         return sent.done
 
+    def __contains__(self, mid: object) -> bool:
+        return mid in self._sent
+
     @property
     def oldest(self) -> Sent | None:
         """The publish that has waited longest."""
