@@ -29,6 +29,7 @@ MODE: Final = 0o660
 CONNECTIONS: Final = 32
 IDLE_S: Final = 300.0
 WRITE_WITHIN_S: Final = 10.0
+ACCEPT_AGAIN_S: Final = 1.0
 _BACKLOG: Final = 16
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid: struct ucred
 _SO_PEERGROUPS: Final = 59  # Linux 4.13; the socket module does not name it
@@ -60,7 +61,12 @@ class ControlSocket:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    connection, _ = await loop.sock_accept(listener)
+                    try:
+                        connection, _ = await loop.sock_accept(listener)
+                    except OSError as why:  # no file descriptor is left: that passes, and is no reason to end
+                        self.tally.count("a connection that could not be taken", str(why))
+                        await asyncio.sleep(ACCEPT_AGAIN_S)
+                        continue
                     if self._connections >= CONNECTIONS:
                         self.tally.count("one connection too many", str(self._path))
                         connection.close()
@@ -78,8 +84,9 @@ class ControlSocket:
             await self._converse(reader, writer, actor)
         except (OSError, TimeoutError) as why:
             log.debug("control connection ended: %s", why)
+            writer.transport.abort()
         finally:
-            writer.close()
+            await _hang_up(writer)
             self._connections -= 1
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, actor: Actor | None) -> None:
@@ -117,6 +124,18 @@ class ControlSocket:
             self.tally.count("a user who may not ask", str(self._path))
             raise Refusal(Code.NOT_AUTHORIZED, f"Be root or a member of the group of {self._path}.")
         return actor
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close a connection. One who does not read what is left cannot keep it open, nor fill our memory with it."""
+    writer.close()
+    try:
+        async with asyncio.timeout(WRITE_WITHIN_S):
+            await writer.wait_closed()
+    except (OSError, TimeoutError) as why:
+        log.debug("control connection cut: %s", why)
+    finally:
+        writer.transport.abort()
 
 
 def _request(call_id: str | None, fields: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """The control socket, from the byte stream up, and who may use it."""
 
 import asyncio
+import contextlib
+import errno
 import grp
 import os
 import pwd
@@ -22,7 +24,7 @@ from gateway.ports import Call
 from gateway.sync import socket as module
 from gateway.sync.caller import NobodyAnswers, SocketCaller
 from gateway.sync.frames import write_frame
-from gateway.sync.socket import ControlSocket, identify, listen, log
+from gateway.sync.socket import ControlSocket, _hang_up, identify, listen, log
 from gateway.sync.tally import Tally
 from tests.doubles import FakeClock
 
@@ -183,6 +185,52 @@ async def test_connections_are_bounded_and_room_comes_back(tmp_path: Path, monke
             except NobodyAnswers:
                 await asyncio.sleep(0.01)
         assert len(scene.api.asked) == 2
+
+
+async def test_who_does_not_read_the_answers_keeps_neither_connection_nor_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WRITE_WITHIN_S", 0.1)
+    loop, asked, came = asyncio.get_running_loop(), 4, 0
+    async with Scene(tmp_path).serving() as scene:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.setblocking(False)
+            await loop.sock_connect(asking, str(scene.path))
+            asking.send(frame("big") * asked)
+            async with asyncio.timeout(10):
+                while not scene.api.asked or scene.control._connections:
+                    await asyncio.sleep(0.01)
+            with contextlib.suppress(ConnectionResetError):
+                while data := await loop.sock_recv(asking, 1 << 20):
+                    came += len(data)
+        assert came < len(scene.api.asked) * 200_000, "what nobody read was thrown away"
+
+
+async def test_a_little_that_nobody_reads_keeps_no_connection_open_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WRITE_WITHIN_S", 0.01)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        _, writer = await asyncio.open_unix_connection(sock=ours)
+        writer.write(b"x" * 1_000_000)
+        await _hang_up(writer)
+        await asyncio.sleep(0)
+        assert ours.fileno() == -1
+
+
+async def test_a_lack_of_file_descriptors_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ACCEPT_AGAIN_S", 0.01)
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")] * 2
+
+    async def scarce(listener: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    async with Scene(tmp_path).serving() as scene:
+        assert (await SocketCaller(scene.path).call("get_health", {}, 10))["ok"]
+    assert scene.control.tally.totals == {"a connection that could not be taken": 2}
 
 
 async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
