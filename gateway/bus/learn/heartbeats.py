@@ -27,7 +27,7 @@ class Heartbeat:
     """How a device is heard.
 
     `table`: as in its section; None: in our own protocol. `heard`: the ids that are listened to. `learned_s`: the
-    period that decides, the second-shortest of them. `declared_ms`: what the database says of the same id.
+    period that decides, the second-shortest of them. `declared_ms`: what that would be by the database.
     `notes`: what else is worth knowing, in words.
     """
 
@@ -92,14 +92,22 @@ def _by_id(heard: list[Trace]) -> Heartbeat:
 def _by_messages(known: list[Trace], databases: Databases) -> Heartbeat:
     known = known[:MOST_MESSAGES]
     messages = [message for trace in known if (message := databases.message(trace)) is not None]
-    decides = _deciding(known)
-    declared_ms = cycle_ms(messages[known.index(decides)])
+    learned_s, declared_ms = _deciding(known).period_s, _declared_ms(known, messages)
     if len(known) > 1:
         table: dict[str, Any] = {"type": "dbc", "any_of": [message.name for message in messages]}
         notes = [note for trace, message in zip(known, messages, strict=True) for note in _noted(trace, message)]
-        return Heartbeat(table, known, decides.period_s, declared_ms, notes)
+        return Heartbeat(table, known, learned_s, declared_ms, notes)
     table = {"type": "dbc", "message": messages[0].name, **_protection(known[0], messages[0])}
-    return Heartbeat(table, known, decides.period_s, declared_ms)
+    return Heartbeat(table, known, learned_s, declared_ms)
+
+
+def _declared_ms(known: Sequence[Trace], messages: "Sequence[Message]") -> int | None:
+    """Return the period that would decide if every declaration were believed; None: there is none."""
+    declared = [cycle_ms(message) for message in messages]
+    if not any(declared):
+        return None
+    believed = sorted(told or 1000 * (trace.period_s or 0.0) for told, trace in zip(declared, known, strict=True))
+    return round(believed[min(1, len(believed) - 1)])
 
 
 def _noted(trace: Trace, message: "Message") -> list[str]:

@@ -18,6 +18,7 @@ RULES: Final = (ours, canopen_nodes, storage_battery, by_sender, j1939_devices, 
 HIGH: Final = 0.8
 MEDIUM: Final = 0.5
 FEWEST_FRAMES: Final = 20  # of an id that is listened to; fewer tell less
+_KINDS: Final = list(ComponentKind)  # packs, modules, others
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -123,7 +124,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def _ranked(made: Iterable[Proposal]) -> list[Proposal]:
     """Return the batteries first, then the surest; ready are the batteries, or where there is none, what is likely."""
-    proposals = sorted(made, key=lambda each: (each.kind is ComponentKind.OTHER, -each.confidence, each.component_id))
+    proposals = sorted(made, key=lambda each: (_KINDS.index(each.kind), -each.confidence, each.component_id))
     there = {each.component_id for each in proposals}
     batteries = any(each.kind is not ComponentKind.OTHER for each in proposals)
     return [

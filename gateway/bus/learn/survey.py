@@ -41,7 +41,8 @@ class Survey:
                     continue
             else:
                 trace.note(data, at)
-            trace.bins[self._bin(at)] += 1
+            n = self._bin(at)  # first: it may give every trace new bins
+            trace.bins[n] += 1
 
     def _meet(self, can_id: int, data: bytes, at: float) -> Trace | None:
         if self.began is None:

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Final
 
 from gateway.bus.wire import EXTENDED, EXTENDED_MASK
+from gateway.presence.rhythm import TOLERANCE
 
 SILENCE: Final = 3.5  # periods; what the gateway itself takes for an absence
 FEWEST: Final = 5  # gaps that make a period
@@ -13,6 +14,9 @@ MOST_GAPS: Final = 256  # of the sample that the period is the median of
 MOST_SILENCES: Final = 32  # the longest ones
 MOST_PAYLOADS: Final = 128  # the first ones, for what counts and what sums up
 BINS: Final = 256  # of the picture
+_FEW_SILENCES: Final = 2  # are nothing unusual
+_OFTEN: Final = 0.1  # of the gaps
+_MOST: Final = 0.6  # of the frames that were due
 
 
 class Trace:
@@ -116,10 +120,13 @@ class Trace:
     def is_regular(self) -> bool:
         """Whether its silence would say something: it has a period and keeps to it, frames lost now and then aside."""
         period_s = self.period_s
-        if not period_s or self.jitter > 0.25:  # noqa: PLR2004 - as far as a declared period may be off
+        if not period_s or self.jitter > TOLERANCE:
+            return False
+        long = sum(gap > SILENCE * period_s for gap in self._gaps)
+        if long > max(_FEW_SILENCES, _OFTEN * len(self._gaps)):  # bursts that come back
             return False
         spoken_s = self.last - self.first - sum(to - since for since, to in self.silences)
-        return self.count - 1 > 0.6 * spoken_s / period_s  # else it is a burst that comes back
+        return self.count - 1 > _MOST * spoken_s / period_s
 
     def halve(self) -> None:
         """Make its slices of time twice as wide."""

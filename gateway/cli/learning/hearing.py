@@ -3,7 +3,7 @@
 import asyncio
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,6 +19,7 @@ from gateway.bus.link.replay import INTERFACE as REPLAY
 from gateway.bus.link.replay import recording_of
 from gateway.bus.logs import Recording
 from gateway.bus.wire import BusEvent, Condition, Filter, Frame, Lane
+from gateway.cli.learning.progress import Progress
 from gateway.clock import Clock
 from gateway.errors import ConfigError, LinkDown
 from gateway.ids import is_name
@@ -29,9 +30,6 @@ MOST_BUSES: Final = 8  # of one log; a gateway has no more
 AT_ONCE: Final = 4096
 EVERYTHING: Final = Filter(0, 0)
 WITHIN_ONE_PROCESS: Final = "virtual"
-
-Tell = Callable[[str], None]
-"""Says how far it has come; what it says replaces what it said before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Heard:
     notes: Sequence[str] = ()
 
 
-def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path | None, tell: Tell) -> Heard:
+def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path | None, tell: Progress) -> Heard:
     """Return what a log tells of one of its buses: `source`, else the one on which a battery is the surest.
 
     `folder`: where the configuration will stand, if that is known. Raises ConfigError.
@@ -73,7 +71,7 @@ def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path |
     return Heard(found[chosen], GATEWAY, bus, notes)
 
 
-def _surveys(recording: Recording, tell: Tell) -> dict[str, Survey]:
+def _surveys(recording: Recording, tell: Progress) -> dict[str, Survey]:
     """Read a log to its end; return what was heard on each of its buses. Raises ConfigError."""
     surveys: dict[str, Survey] = {}
     frames = recording.by_channel()
@@ -98,7 +96,7 @@ def _sorted(several: Sequence[tuple[str, Frame]]) -> dict[str, list[Frame]]:
 
 
 async def from_bus(
-    config: Path, bus: str, seconds: float, dbcs: Sequence[Path], *, folder: Path | None, clock: Clock, tell: Tell
+    config: Path, bus: str, seconds: float, dbcs: Sequence[Path], *, folder: Path | None, clock: Clock, tell: Progress
 ) -> Heard:
     """Return what is heard on a bus of a configuration within `seconds`, or until Ctrl-C.
 
@@ -123,7 +121,7 @@ async def from_bus(
     return Heard(propose(survey, databases), settings.gateway.id, _repeated(section, known, folder), notes)
 
 
-async def listen(section: BusSection, seconds: float, clock: Clock, tell: Tell) -> Survey:
+async def listen(section: BusSection, seconds: float, clock: Clock, tell: Progress) -> Survey:
     """Take whatever is said on a bus for `seconds` since it was opened, or until Ctrl-C.
 
     Raises LinkDown where that was nothing.
@@ -137,7 +135,7 @@ async def listen(section: BusSection, seconds: float, clock: Clock, tell: Tell) 
         if event.condition is Condition.UP:
             up.set()
         last = f"{section.name} {event.condition}: {event.detail}"
-        tell(last)
+        tell.note(last)
 
     link = Link(section.name, section, clock, random.Random())  # noqa: S311 - spreads retries
     link.listen(Lane.PRESENCE, [EVERYTHING], survey.take)
@@ -159,7 +157,7 @@ async def listen(section: BusSection, seconds: float, clock: Clock, tell: Tell) 
     return survey
 
 
-async def _progress(survey: Survey, up: asyncio.Event, seconds: float, clock: Clock, tell: Tell) -> None:
+async def _progress(survey: Survey, up: asyncio.Event, seconds: float, clock: Clock, tell: Progress) -> None:
     """Return when it was listened for so long, or the bus was away for so long; say on the way how far that is."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

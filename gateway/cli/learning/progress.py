@@ -13,7 +13,7 @@ _CLEARED: Final = "\r\x1b[K"
 
 
 class Progress:
-    """Called with what to say. Says nothing where stderr is no terminal; its line is gone at the end."""
+    """Called with what to say. Shows it only where stderr is a terminal; its line is gone at the end."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,9 +29,18 @@ class Progress:
         self._is_dirty = True
         click.echo(f"{_CLEARED}{text}", err=True, nl=False)
 
+    def note(self, text: str) -> None:
+        """Say what stays to be read, terminal or not."""
+        self._clear()
+        click.echo(text, err=True)
+
+    def _clear(self) -> None:
+        if self._is_dirty:
+            click.echo(_CLEARED, err=True, nl=False)
+            self._is_dirty = False
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
-        if self._is_dirty:
-            click.echo(_CLEARED, err=True, nl=False)
+        self._clear()
