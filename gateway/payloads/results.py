@@ -127,7 +127,8 @@ class Component(Told):
     component_id: str
     kind: ComponentKind
     bus: str
-    node: Count
+    node: Count | None
+    """Its address; null: one of another protocol that has none."""
     parent: str | None
     owner: str | None
     """The actor whose it is; null: nobody's, it was only discovered."""

@@ -115,7 +115,7 @@ class NodeSection(Section):
 
 
 class ScenarioFile(Section):
-    """The whole file. No node: every configured component is simulated."""
+    """The whole file. No node: every configured component is simulated, of those that speak our protocol."""
 
     node: tuple[NodeSection, ...] = ()
     step: tuple[StepSection, ...] = ()
@@ -151,7 +151,7 @@ def load_scenario(path: Path | None, settings: Settings) -> Scenario:
     """
     file = ScenarioFile() if path is None else _read(path)
     place = str(path or "scenario")
-    configured = {component.component_id: component for component in settings.components()}
+    configured = {each.component_id: each for each in settings.components() if not each.foreign}
     periods_ms = {each.id: each.presence(settings.presence).period_ms for each in settings.component}
     sections = file.node or [NodeSection(component=component_id) for component_id in configured]
     problems: list[str] = []

@@ -65,9 +65,9 @@ def state(value: Any) -> str:
     return click.style(told, fg=_COLOURS[told]) if told in _COLOURS else told
 
 
-def node(number: int) -> str:
-    """Spell the address of a node, as the configuration does."""
-    return f"0x{number:02X}"
+def node(number: int | None) -> str:
+    """Spell the address of a node, as the configuration does; a component of others need not have one."""
+    return NOTHING if number is None else f"0x{number:02X}"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -14,7 +14,7 @@ def components(result: Record, now_ms: int) -> str:
         [
             text(component["component_id"]),
             text(component["kind"]),
-            f"{text(component['bus'])}:{node(component['node'])}",
+            _place(component),
             state(component["presence"]) + (" (flapping)" if component.get("flapping") else ""),
             text(component["reason"]),
             age(component["since"], now_ms),
@@ -25,6 +25,11 @@ def components(result: Record, now_ms: int) -> str:
     ]
     headers = ("component", "kind", "node", "presence", "reason", "since", "last seen", "expected")
     return table(headers, rows) if rows else "No components."
+
+
+def _place(component: Record) -> str:
+    at = component["node"]
+    return text(component["bus"]) if at is None else f"{text(component['bus'])}:{node(at)}"
 
 
 def component(found: Record, now_ms: int) -> str:

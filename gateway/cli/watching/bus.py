@@ -50,7 +50,8 @@ class Dictionary:
         for path in bus.dbc:
             self._ours.update(load(path).by_name)
             self._others.update(load(path).by_id)
-        self._names = {each.node: each.id for each in settings.component if each.bus == bus.name}
+        ours = (each for each in settings.component if each.bus == bus.name and each.heartbeat is None)
+        self._names = {each.node: each.id for each in ours}
 
     def read(self, can_id: int, data: bytes) -> Decoded | None:
         """Return what a frame says; None: nobody has told what its id means, or it does not fit that."""
