@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast
 
 from gateway.access import Actor
 from gateway.api import Api, Desk, Tuning
-from gateway.component import Registry
+from gateway.component import Component, Registry
 from gateway.errors import Code, Refusal
 from gateway.event import Event
 from gateway.guards import SafetyClass
@@ -188,7 +188,7 @@ class ClassedCommands:
     def validate(self, command_type: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)
 
-    def capable(self, command_type: str, component_kind: str) -> bool:
+    def capable(self, command_type: str, component: Component) -> bool:
         return command_type != "service"
 
 

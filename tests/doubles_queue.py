@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, cast
 
 from gateway.clock import Clock
+from gateway.component import Component
 from gateway.errors import Code, Refusal
 from gateway.event import GATEWAY, Event
 from gateway.guards import SafetyClass
@@ -425,5 +426,5 @@ class FakeCommands:
     def validate(self, command_type: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)
 
-    def capable(self, command_type: str, component_kind: str) -> bool:
+    def capable(self, command_type: str, component: Component) -> bool:
         return True

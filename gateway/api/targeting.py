@@ -67,22 +67,14 @@ def _matches(desk: Desk, component: Component, selector: ask.Selector) -> bool:
         selector.kind in {None, component.kind}
         and selector.parent in {None, component.parent}
         and selector.bus in {None, component.bus}
-        and (selector.capability is None or _is_capable(desk, component, selector.capability))
+        and (selector.capability is None or desk.commands.capable(selector.capability, component))
     )
-
-
-def _is_capable(desk: Desk, component: Component, command_type: str) -> bool:
-    if component.foreign:  # none of our types means anything to it
-        return False
-    if component.capabilities:
-        return command_type in component.capabilities
-    return desk.commands.capable(command_type, component.kind)
 
 
 def obstacle(desk: Desk, component: Component, spec: CommandSpec) -> Refusal | None:
     """Return why a component cannot take a command at this moment."""
     name = component.component_id
-    if not _is_capable(desk, component, spec.name):
+    if not desk.commands.capable(spec.name, component):
         return Refusal(Code.NOT_CAPABLE, f"{name} does not take {spec.name}.")
     online = desk.is_online(component)
     if component.queue_mode is QueueMode.PASS_THROUGH and not online:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from can.interfaces import BACKENDS
+from pydantic import ValidationError
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.dbc import load
+from gateway.bus.described.compiling import described_of
 from gateway.bus.foreign.listening import listenings_of
 from gateway.bus.frames import load_codecs
 from gateway.bus.link.replay import INTERFACE as REPLAY
@@ -20,7 +22,7 @@ from gateway.bus.logs import Recording
 from gateway.bus.telemetry.wanted import resolve
 from gateway.errors import ConfigError
 from gateway.queue.store.inspection import inspect
-from gateway.settings import BusSection, Survey, examine
+from gateway.settings import BusSection, CommandSection, Survey, examine
 from gateway.settings.loading import CREDENTIALS, is_credential
 from gateway.sync.access import load_access
 from gateway.sync.broker import Broker
@@ -114,11 +116,39 @@ def _telemetry(survey: Survey) -> Problems:
         yield from why.problems
 
 
+def _commands(survey: Survey) -> Problems:
+    """What is described must be such as can be asked of every component it names."""
+    settings = survey.settings
+    if any(True for _ in _dbcs(survey)):
+        return
+    dbcs = {bus.name: bus.dbc for bus in settings.bus}
+    foreign = {each.id for each in settings.component if each.heartbeat is not None and each.bus in dbcs}
+    whole = [each for each in settings.command if _is_whole(each) and foreign.issuperset(each.components)]
+    try:
+        described_of(whole, settings.component, dbcs)
+    except ConfigError as why:
+        yield from why.problems
+
+
+def _is_whole(command: CommandSection) -> bool:
+    """Whether nothing is wrong with a table that is told already."""
+    try:
+        CommandSection.model_validate(command.model_dump())
+    except ValidationError:
+        return False
+    return True
+
+
 def _capabilities(survey: Survey) -> Problems:
+    """Capabilities of our own components are types of ours; of others, types that are described for them."""
     known = Catalogue()
     for component in survey.settings.component:
+        foreign = component.heartbeat is not None
+        described = {each.name for each in survey.settings.command if component.id in (each.components or ())}
         for name in component.capabilities:
-            if known.spec(name) is None:
+            if foreign and name not in described:
+                yield f'component {component.id}: capabilities: no [[command]] called "{name}" is described for it'
+            elif not foreign and known.spec(name) is None:
                 yield f'component {component.id}: capabilities: there is no command type "{name}"'
 
 
@@ -184,6 +214,7 @@ _CHECKS: Final[tuple[Callable[[Survey], Problems], ...]] = (
     _interfaces,
     _dbcs,
     _telemetry,
+    _commands,
     _capabilities,
     _safety_commands,
     _keys,

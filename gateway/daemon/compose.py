@@ -1,13 +1,15 @@
 """Joins buses, queue and outside: every long-lived object is made here."""
 
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from gateway.access import Role
 from gateway.api import Api, Desk, Tuning
 from gateway.bus.commands import Catalogue
+from gateway.bus.described import Described
+from gateway.bus.described.speaker import Speaker
 from gateway.bus.exchange import Exchange
 from gateway.bus.exchange.budget import BusBudget
 from gateway.bus.exchange.executor import BusExecutor
@@ -52,8 +54,18 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
     tuning = Tuning(settings.queue.parameters(), recalled.parameters)
     way_up, knocks = WayUp(), Tally(log, clock)
     exchanges = _exchanges(gateway, tuning)
-    roster, commands = CombinedRoster(gateway.monitors), Catalogue()
-    drain = _drain(gateway, tuning=tuning, exchanges=exchanges, roster=roster, commands=commands, way_up=way_up)
+    described = gateway.described()
+    roster, commands = CombinedRoster(gateway.monitors), Catalogue(described)
+    executor = BusExecutor(
+        registry=gateway.registry,
+        roster=roster,
+        exchanges=exchanges,
+        speakers=_speakers(gateway, exchanges, described),
+        commands=commands,
+        clock=clock,
+        rng=gateway.rng,
+    )
+    drain = _drain(gateway, tuning=tuning, executor=executor, roster=roster, commands=commands, way_up=way_up)
     recorder = Recorder(store, partial(_discovered, gateway))
     gateway.monitors.extend(_monitor(gateway, recalled, bus, recorder, drain) for bus in gateway.links)
     api = Api(
@@ -99,19 +111,32 @@ def _exchanges(gateway: Gateway, tuning: Tuning) -> Mapping[str, Exchange]:
     }
 
 
+def _speakers(
+    gateway: Gateway, exchanges: Mapping[str, Exchange], described: Sequence[Described]
+) -> Mapping[str, Speaker]:
+    """Return who speaks to the components of others on each bus, out of the budget of its exchange."""
+    response_ids: dict[str, set[int]] = {name: set() for name in exchanges}
+    for command in described:
+        for component_id, way in command.ways.items():
+            component = gateway.registry.get(component_id)
+            if component is not None and way.response_id is not None:
+                response_ids[component.bus].add(way.response_id)
+    return {
+        name: Speaker(gateway.links[name], gateway.clock, exchange.budget, response_ids[name])
+        for name, exchange in exchanges.items()
+    }
+
+
 def _drain(
     gateway: Gateway,
     *,
     tuning: Tuning,
-    exchanges: Mapping[str, Exchange],
+    executor: BusExecutor,
     roster: CombinedRoster,
     commands: Catalogue,
     way_up: WayUp,
 ) -> Drain:
     settings, clock, rng = gateway.settings, gateway.clock, gateway.rng
-    executor = BusExecutor(
-        registry=gateway.registry, roster=roster, exchanges=exchanges, commands=commands, clock=clock, rng=rng
-    )
     return Drain(
         store=gateway.store,
         roster=roster,

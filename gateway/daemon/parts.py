@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.bus.dbc import load
+from gateway.bus.described import Described
+from gateway.bus.described.compiling import described_of
 from gateway.bus.foreign.listening import listenings_of
 from gateway.bus.foreign.watch import Listening
 from gateway.bus.frames import Codec, codecs_of
@@ -52,6 +54,11 @@ class Gateway:
             return {}
         dbcs = next(section.dbc for section in self.settings.bus if section.name == bus)
         return listenings_of(here, [load(path).by_name for path in dbcs])
+
+    def described(self) -> list[Described]:
+        """Return the command types that the configuration describes. Raises ConfigError with every problem."""
+        dbcs = {section.name: section.dbc for section in self.settings.bus}
+        return described_of(self.settings.command, self.settings.component, dbcs)
 
     def presence_settings(self, component_id: str) -> PresenceSection:
         """Return the presence settings of a component: its own over the general ones."""

@@ -41,8 +41,12 @@ class CommandResult(Told):
 
     result_code: Count
     """0: done."""
-    data: Count
-    """What was asked for: a parameter, a firmware."""
+    data: int | float
+    """What was asked for: a parameter, a firmware, a signal in its unit; 0 where it is no number."""
+    data_hex: str | None = None
+    """What an ECU answered over UDS, in hexadecimal digits."""
+    answered: Literal[False] | None = None
+    """False: it was sent, and the component answers no such command."""
 
 
 class ChildOutcome(Told):

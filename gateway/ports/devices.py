@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.component import Component
 from gateway.guards import GUARDS, Guard, SafetyClass
 from gateway.operation import Operation, Outcome, Reach
 
@@ -47,8 +48,8 @@ class Commands(Protocol):
         """Return the arguments with their defaults. Raises Refusal INVALID_ARGUMENT that names the field."""
         ...
 
-    def capable(self, command_type: str, component_kind: str) -> bool:
-        """Whether components of that kind take the type when their configuration names no capabilities."""
+    def capable(self, command_type: str, component: Component) -> bool:
+        """Whether a component takes the type."""
         ...
 
 

@@ -23,6 +23,11 @@ from gateway.errors import ConfigError
 from gateway.ids import NAME_PATTERN
 from gateway.operation import Mode
 from gateway.settings.base import FROZEN, hexadecimal
+from gateway.settings.commands import MOST_COMMANDS
+from gateway.settings.commands import CommandSection as CommandSection
+from gateway.settings.commands import RequestSection as RequestSection
+from gateway.settings.commands import ResponseSection as ResponseSection
+from gateway.settings.commands import UdsSection as UdsSection
 from gateway.settings.heartbeats import HeartbeatSection as HeartbeatSection
 from gateway.settings.telemetry import SignalSection as SignalSection
 from gateway.settings.telemetry import TelemetrySection as TelemetrySection
@@ -216,6 +221,7 @@ class Settings(Section):
     gateway: GatewaySection
     bus: Annotated[list[BusSection], Field(min_length=1, max_length=8)]
     component: Annotated[list[ComponentSection], Field(max_length=1000)] = []
+    command: Annotated[list[CommandSection], Field(max_length=MOST_COMMANDS)] = []
     presence: PresenceSection = PresenceSection()
     queue: QueueSection = QueueSection()
     sync: SyncSection | None = None

@@ -7,7 +7,15 @@ from urllib.parse import urlsplit
 from gateway.settings.toml_source import Place, Source
 
 if TYPE_CHECKING:  # gateway/settings/__init__.py asks us
-    from gateway.settings import BusSection, ComponentSection, PresenceSection, Settings, SyncSection, TelemetrySection
+    from gateway.settings import (
+        BusSection,
+        CommandSection,
+        ComponentSection,
+        PresenceSection,
+        Settings,
+        SyncSection,
+        TelemetrySection,
+    )
 
 LAST_NODE: Final = 249  # of our protocol
 T = TypeVar("T")
@@ -21,6 +29,7 @@ def contradictions(settings: "Settings", source: Source) -> list[Contradiction]:
     components = list(zip(source.rows("component"), settings.component, strict=True))
     found = _doubled(buses, components) + _unaddressed(components, source) + _dangling(components, source)
     found += _impatient(settings.presence, components)
+    found += _unaddressable(list(zip(source.rows("command"), settings.command, strict=True)), source)
     if settings.sync is not None:
         found += _unsafe(settings.sync)
     if settings.telemetry.enabled:
@@ -77,6 +86,25 @@ def _dangling(components: "Rows[ComponentSection]", source: Source) -> list[Cont
                 found.append((("component", n, key), f"{name} names itself"))
             elif name not in ids:
                 found.append((("component", n, key), f"there is no component {name}"))
+    return found
+
+
+def _unaddressable(commands: "Rows[CommandSection]", source: Source) -> list[Contradiction]:
+    """Command types of one name, for nobody, or for who does not speak another protocol than ours."""
+    rows = [source.raw["component"][n] for n in source.rows("component")]
+    tables = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
+    found: list[Contradiction] = []
+    taken: set[str] = set()
+    for n, command in commands:
+        if command.name in taken:
+            found.append((("command", n, "name"), f"the command type {command.name} is used twice"))
+        if command.name is not None:
+            taken.add(command.name)
+        for component in command.components or ():
+            if component not in tables:
+                found.append((("command", n, "components"), f"there is no component {component}"))
+            elif "heartbeat" not in tables[component]:
+                found.append((("command", n, "components"), f"{component} speaks the gateway's own protocol"))
     return found
 
 

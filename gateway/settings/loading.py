@@ -66,7 +66,7 @@ def _sound_parts(source: Source) -> Settings:
 
     A value that is wrong has its default; one that must be there and is not, or is wrong, is None in a list's table.
     """
-    parts: dict[str, Any] = {"bus": [], "component": []}
+    parts: dict[str, Any] = {"bus": [], "component": [], "command": []}
     for section, content in source.raw.items():
         model = toml_source.section_model(Settings, section)
         if model is None:

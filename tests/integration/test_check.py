@@ -43,6 +43,7 @@ password_file = "password"
 [access]
 file = "access.toml"
 """
+NOT_DESCRIBED = 'gateway.toml: component pack-01: capabilities: no [[command]] called "identify" is described for it'
 ACCESS = '[actors.tech-anna]\nrole = "technician"\ncomponents = ["pack-01"]\n'
 
 
@@ -117,7 +118,8 @@ def test_what_was_done_to_a_database_of_messages_is_told_and_no_problem(folder: 
 
 def test_a_heartbeat_of_another_maker_must_be_in_the_databases_of_its_bus(folder: Path) -> None:
     def problem(heartbeat: str) -> str:
-        (only,) = told(folder, "node = 0x12", f"heartbeat = {{{heartbeat}}}")
+        only, ours = told(folder, "node = 0x12", f"heartbeat = {{{heartbeat}}}")
+        assert ours == NOT_DESCRIBED
         return only.removeprefix("gateway.toml: component pack-01: heartbeat: ")
 
     assert problem('type = "dbc", message = "HB_PAK"') == (
@@ -127,7 +129,7 @@ def test_a_heartbeat_of_another_maker_must_be_in_the_databases_of_its_bus(folder
         'message HB_PACK has no signal "E2E_Count"; did you mean "E2E_Counter"?'
     )
     assert problem('type = "canopen", node = 200') == "a CANopen node is one of 1 to 127"
-    assert told(folder, "node = 0x12", 'heartbeat = {type = "dbc", message = "HB_PACK"}') == []
+    assert told(folder, "node = 0x12", 'heartbeat = {type = "dbc", message = "HB_PACK"}') == [NOT_DESCRIBED]
 
 
 def test_a_recording_that_can_be_played_is_no_problem(folder: Path) -> None:

@@ -15,7 +15,7 @@ from gateway.bus.exchange.protocol import CmdStatus, PairOp, PairStatus, ResultC
 from gateway.bus.simulator import commands as device_commands
 from gateway.bus.simulator.commands import answer
 from gateway.bus.simulator.trouble import Override
-from gateway.component import ComponentKind
+from gateway.component import Component, ComponentKind
 from gateway.errors import Code, MisuseError, Refusal
 from gateway.operation import Delivery, Ending, Outcome
 from tests.doubles_devices import MODULE_SERIAL, Scene, command, pairing, play, scene
@@ -67,17 +67,27 @@ def test_the_catalogue_has_every_shipped_type_with_its_class_and_longest_wait() 
 
 
 def test_each_kind_takes_what_it_has_the_parts_for() -> None:
-    takers = {name: {kind for kind in ComponentKind if Catalogue().capable(name, kind)} for name in SHIPPED}
+    catalogue = Catalogue()
+    fleet = [Component("one", kind, "can0", 1) for kind in ComponentKind]
+    takers = {name: {each.kind for each in fleet if catalogue.capable(name, each)} for name in SHIPPED}
     everybody = set(ComponentKind)
     special = {name: {ComponentKind.PACK, ComponentKind.OTHER} for name in (*CONTACTORS, "set_limits")}
     special["balancing"] = {ComponentKind.PACK, ComponentKind.MODULE}
     assert takers == {name: special.get(name, everybody) for name in SHIPPED}
 
 
+def test_capabilities_take_the_place_of_the_kind_and_say_nothing_of_a_component_of_others() -> None:
+    catalogue = Catalogue()
+    module = Component("one", ComponentKind.MODULE, "can0", 1, capabilities=frozenset({"contactor_open"}))
+    assert catalogue.capable("contactor_open", module)
+    assert not catalogue.capable("identify", module)
+    assert not catalogue.capable("contactor_open", replace(module, foreign=True))
+
+
 def test_an_unknown_type_is_nobodys() -> None:
     catalogue = Catalogue()
     assert catalogue.spec("explode") is None
-    assert not catalogue.capable("explode", "PACK")
+    assert not catalogue.capable("explode", Component("one", ComponentKind.PACK, "can0", 1))
     with pytest.raises(Refusal) as refused:
         catalogue.validate("explode", {})
     assert refused.value.code is Code.UNKNOWN_COMMAND

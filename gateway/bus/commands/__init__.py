@@ -1,26 +1,38 @@
-"""The command types: one small file each. Adding a type is adding a file to this package; nothing else names it."""
+"""The command types: one small file each. Adding a type is adding a file to this package; nothing else names it.
 
-from collections.abc import Iterator, Mapping, Sequence
+Types of other makers' devices are described in the configuration, see `gateway.bus.described`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from gateway import wording
 from gateway.bus.commands.base import Arguments, Command
+from gateway.component import Component
 from gateway.errors import Code, MisuseError, Refusal
 from gateway.ports import CommandSpec
 
+if TYPE_CHECKING:
+    from gateway.bus.described import Described
+
 
 class Catalogue:
-    """All command types of this package: `gateway.ports.Commands`."""
+    """All command types: `gateway.ports.Commands`. Iterating yields those of this package."""
 
-    def __init__(self) -> None:
-        self._commands = {command.spec.name: command for command in _discover(__name__, __path__)}
+    def __init__(self, described: Iterable["Described"] = ()) -> None:
+        self._own = {command.spec.name: command for command in _discover(__name__, __path__)}
+        self._commands: dict[str, Command[Any] | Described] = {**self._own}
+        for command in described:
+            if command.spec.name in self._commands:
+                raise MisuseError(f"two command types are called {command.spec.name}")
+            self._commands[command.spec.name] = command
 
     def __iter__(self) -> Iterator[Command[Any]]:
-        return iter(self._commands.values())
+        return iter(self._own.values())
 
     def spec(self, command_type: str) -> CommandSpec | None:
         """Return what the queue must know of a type, or None."""
@@ -34,12 +46,12 @@ class Catalogue:
         """
         return self.parse(command_type, arguments)[1].model_dump()
 
-    def capable(self, command_type: str, component_kind: str) -> bool:
-        """Whether components of that kind take the type when their configuration names no capabilities."""
+    def capable(self, command_type: str, component: Component) -> bool:
+        """Whether a component takes the type."""
         command = self._commands.get(command_type)
-        return command is not None and component_kind in command.kinds
+        return command is not None and command.is_for(component)
 
-    def parse(self, command_type: str, arguments: Mapping[str, Any]) -> tuple[Command[Any], Arguments]:
+    def parse(self, command_type: str, arguments: Mapping[str, Any]) -> "tuple[Command[Any] | Described, Arguments]":
         """Return a type and its arguments as its model. Raises as `validate` does."""
         command = self._commands.get(command_type)
         if command is None:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.bus.exchange.device import Device
-from gateway.component import ComponentKind
+from gateway.component import Component, ComponentKind
 from gateway.operation import Outcome
 from gateway.ports import CommandSpec
 
@@ -31,6 +31,14 @@ class Command(Generic[A]):
     spec: ClassVar[CommandSpec]
     arguments: ClassVar[type[Arguments]] = NoArguments
     kinds: ClassVar[frozenset[ComponentKind]] = frozenset(ComponentKind)  # that take it by default
+
+    def is_for(self, component: Component) -> bool:
+        """Whether a component takes it: as its capabilities say, else as its kind does."""
+        if component.foreign:
+            return False
+        if component.capabilities:
+            return self.spec.name in component.capabilities
+        return component.kind in self.kinds
 
     async def carry_out(self, device: Device, arguments: A) -> Outcome:
         """Tell the device, read its answer. Raises ExchangeEnded or LinkDown, which end the attempt."""

@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway.bus.commands import Catalogue
+from gateway.bus.commands.base import Arguments
+from gateway.bus.described import Described
+from gateway.bus.described.speaker import Speaker
 from gateway.bus.exchange import Exchange
 from gateway.bus.exchange.conversation import Conversation
 from gateway.bus.exchange.device import Device
@@ -19,11 +22,13 @@ from gateway.errors import Code, LinkDown, Refusal
 from gateway.operation import Delivery, Ending, Kind, Outcome
 from gateway.ports import Attempt, Roster
 
-_FINAL_REFUSALS: Final = frozenset({Code.COMPONENT_NOT_FOUND, Code.UNKNOWN_COMMAND, Code.INVALID_ARGUMENT})
+_FINAL_REFUSALS: Final = frozenset(
+    {Code.COMPONENT_NOT_FOUND, Code.UNKNOWN_COMMAND, Code.INVALID_ARGUMENT, Code.NOT_CAPABLE}
+)
 
 
 class BusExecutor:
-    """The way to the devices: `gateway.ports.Executor`. `exchanges`: one per bus, by its name."""
+    """The way to the devices: `gateway.ports.Executor`. `exchanges`, `speakers`: one per bus, by its name."""
 
     def __init__(
         self,
@@ -34,10 +39,12 @@ class BusExecutor:
         commands: Catalogue,
         clock: Clock,
         rng: random.Random,
+        speakers: Mapping[str, Speaker] | None = None,
     ) -> None:
         self._registry = registry
         self._roster = roster
         self._exchanges = exchanges
+        self._speakers = speakers or {}
         self._commands = commands
         self._clock = clock
         self._rng = rng
@@ -95,8 +102,12 @@ class BusExecutor:
         operation = attempt.operation
         target = self._component(operation.target_component)
         command, arguments = self._commands.parse(operation.command_type or "", operation.arguments)
-        sequence = given(operation.sequence)
         limit = TimeLimit(self._clock, operation.timeout_s or command.spec.timeout_s)
+        if isinstance(command, Described) is not target.foreign:
+            raise Refusal(Code.NOT_CAPABLE, f"{target.component_id} does not take {command.spec.name} any more.")
+        if isinstance(command, Described):
+            return await self._described(attempt, target, command, arguments, limit)
+        sequence = given(operation.sequence)
         async with self._talk(target, limit, attempt) as conversation:
             device = Device(
                 component=target,
@@ -108,6 +119,19 @@ class BusExecutor:
                 sighting=lambda: self._roster.sighting(target.component_id),
             )
             return await command.carry_out(device, arguments)
+
+    async def _described(
+        self, attempt: Attempt, target: Component, command: Described, arguments: Arguments, limit: TimeLimit
+    ) -> Outcome:
+        way = command.ways.get(target.component_id)
+        if way is None:
+            raise Refusal(Code.NOT_CAPABLE, f"{target.component_id} does not take {command.spec.name} any more.")
+        speaker = self._speakers[target.bus]
+        async with (
+            speaker.line(target.component_id, way.request_id, way.response_id, attempt, limit) as line,
+            limit.enforced("The command"),
+        ):
+            return await way.carry_out(line, arguments.model_dump())
 
     def _component(self, component_id: str | None) -> Component:
         component = self._registry.get(component_id or "")
