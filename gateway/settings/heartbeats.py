@@ -42,9 +42,6 @@ class HeartbeatSection(BaseModel):
     message: SignalName | None = None
     any_of: Annotated[list[SignalName], Field(min_length=2, max_length=MOST_MESSAGES)] | None = None
     node_signal: SignalName | None = None
-    id: CanId | None = None
-    mask: CanId | None = None
-    extended: bool = False
     counter: SignalName | None = None
     counter_max: Annotated[int, Field(ge=1, le=0xFFFF)] | None = None
     crc: SignalName | None = None
@@ -52,6 +49,9 @@ class HeartbeatSection(BaseModel):
     data_id: (
         Annotated[int, Field(ge=0, le=0xFFFF)] | Annotated[list[int], Field(min_length=16, max_length=16)] | None
     ) = None
+    id: CanId | None = None
+    mask: CanId | None = None
+    extended: bool = False
     node: Annotated[int, Field(ge=0, le=253)] | None = None
     name: Annotated[int, BeforeValidator(hexadecimal), Field(gt=0, lt=1 << 64)] | None = None
 
