@@ -131,6 +131,7 @@ class GatewayClient(Verbs):
             self._connection.want(f"{topics.root}/{channel}")
 
     async def __aenter__(self) -> Self:
+        self._recovery.open()
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._work = [
             self._tasks.create_task(self._connection.run(self._dispatch), name="stay connected to the broker"),

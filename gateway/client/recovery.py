@@ -13,7 +13,7 @@ from weakref import WeakSet
 from gateway.client.errors import NoAnswer
 from gateway.client.events import Events
 from gateway.client.sequencer import ROOM
-from gateway.errors import Code, Refusal
+from gateway.errors import Code, PeerError, Refusal
 from gateway.payloads import Event, Replayed
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,17 @@ class Recovery:
         self._patience_s = 0.0
         self._quiet_at = self._latest = 0.0  # s, of the loop's clock
         self._failures = 0
+        self._closed = False
+
+    def open(self) -> None:
+        """Something may come."""
+        self._closed = False
 
     def reader(self, since: int | None, room: int = ROOM) -> Events:
         """Return a new reader of what comes after `since`; None: of what comes from now on."""
         events = Events(since, self._wanted.set, room)
+        if self._closed:
+            events.close()
         self._readers.add(events)
         return events
 
@@ -59,7 +66,8 @@ class Recovery:
             reader.doubt(newest_seq)
 
     def close(self) -> None:
-        """Nothing will come any more."""
+        """Nothing will come any more, not to those either who ask from now on."""
+        self._closed = True
         for reader in tuple(self._readers):
             reader.close()
 
@@ -93,6 +101,9 @@ class Recovery:
             told = await self._replay(first, last)
         except NoAnswer as why:
             log.info("%s", why)
+            useful = False
+        except PeerError as why:  # not what a gateway answers: who waits must wait, and nobody else must end for it
+            log.warning("%s", why)
             useful = False
         except Refusal as no:
             useful, pause_s = no.code in _FOR_GOOD, (no.retry_after_ms or 0) / 1000

@@ -82,6 +82,21 @@ async def test_reading_and_all_waits_end_with_the_client(mosquitto: Mosquitto) -
         assert await reading == []
 
 
+async def test_a_client_that_is_over_has_no_events_and_one_entered_again_has(mosquitto: Mosquitto) -> None:
+    at = client(mosquitto)
+    async with at:
+        pass
+    async with asyncio.timeout(5):
+        assert [item async for item in at.events()] == []
+    with Watcher(mosquitto.port) as gateway:
+        async with at, asyncio.timeout(10):
+            events = at.events()
+            await until(lambda: not at.trouble)
+            tell_events(gateway, 1)
+            found = await anext(events)
+            assert (found.seq, at.trouble) == (1, "")
+
+
 async def test_what_the_block_raises_stays_what_it_is(mosquitto: Mosquitto) -> None:
     with pytest.raises(NoAnswer):
         async with client(mosquitto) as at:

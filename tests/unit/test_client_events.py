@@ -11,7 +11,7 @@ from gateway.client.errors import NoAnswer
 from gateway.client.events import FIRST_SPAN, TRIES, Events
 from gateway.client.gap import Gap
 from gateway.client.recovery import QUIET_AT_LATEST_S, QUIET_S, Recovery
-from gateway.errors import Code, Refusal
+from gateway.errors import Code, PeerError, Refusal
 from gateway.payloads import Event, Replayed
 from tests.client_scene import event
 from tests.looptime import virtual_time
@@ -178,6 +178,7 @@ async def test_who_may_not_ask_is_told_and_gets_what_comes() -> None:
         Refusal(Code.RATE_LIMITED, retry_after_ms=5_000),
         Refusal(Code.PRECONDITION_FAILED),
         NoAnswer("replay", "id", "no connection", may_have_had_effect=False),
+        PeerError("replay: the answer is not what it should be"),
     ],
 )
 def test_a_passing_trouble_is_waited_out(trouble: Exception) -> None:
@@ -263,6 +264,17 @@ async def test_reading_ends_with_the_client_after_what_is_there() -> None:
     teller.recovery.close()
     with pytest.raises(StopAsyncIteration):
         await anext(teller.recovery.reader(0)) if waiting.done() else await _ended(waiting)
+
+
+@virtual_time
+async def test_who_begins_to_read_after_the_end_does_not_wait_for_ever_and_a_client_may_be_entered_again() -> None:
+    teller = Teller([1])
+    teller.recovery.close()
+    async with asyncio.timeout(10):
+        assert [short(item) async for item in teller.recovery.reader(0)] == []
+    teller.recovery.open()
+    async with running(teller) as recovery:
+        assert await take(recovery.reader(0), 1) == [1]
 
 
 async def _ended(waiting: "asyncio.Task[Any]") -> None:
