@@ -11,6 +11,7 @@ import isotp
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.dbc import load
+from gateway.bus.dbc.decoding import decode
 from gateway.bus.described import Described
 from gateway.bus.described.compiling import described_of
 from gateway.bus.described.speaker import Speaker
@@ -61,7 +62,7 @@ BA_DEF_ SG_ "GenSigStartValue" INT 0 255;
 BA_DEF_DEF_ "GenSigStartValue" 0;
 BA_ "GenSigStartValue" SG_ 512 Node 255;
 """
-LIMIT = {
+LIMIT: dict[str, Any] = {
     "name": "limit",
     "safety_class": "energy",
     "components": ["front"],
@@ -76,13 +77,13 @@ LIMIT = {
         "result": "Voltage",
     },
 }
-WINK = {
+WINK: dict[str, Any] = {
     "name": "wink",
     "safety_class": "harmless",
     "components": ["front", "rear"],
     "request": {"message": "Order", "signals": {"Verb": "wink"}},
 }
-READ = {
+READ: dict[str, Any] = {
     "name": "read_cells",
     "safety_class": "harmless",
     "components": ["front"],
@@ -168,6 +169,7 @@ class Ecu:
                 self.asked.append(bytes(asked))
                 for answer in self._answers(bytes(asked)):
                     self._stack.send(answer)
+                self._stack.process()
             sent = bool(self._outbox)
             while self._outbox:
                 message = self._outbox.pop(0)
@@ -230,4 +232,4 @@ async def described_scene(
 
 def raw(file: Path, message: str, data: bytes) -> dict[str, Any]:
     """Return the raw values of a frame."""
-    return dict(load(file).by_name[message].decode(data, decode_choices=False, scaling=False))
+    return dict(decode(load(file).by_name[message], data, raw=True))

@@ -275,7 +275,8 @@ def test_what_a_component_does_not_take_any_more_fails_for_good(tmp_path: Path) 
 def test_a_described_type_has_the_guards_of_its_class(tmp_path: Path) -> None:
     catalogue = Catalogue(described(tmp_path, {**LIMIT, "timeout_s": 4}, WINK))
     limit, wink = catalogue.spec("limit"), catalogue.spec("wink")
-    assert limit is not None and wink is not None
+    assert limit is not None
+    assert wink is not None
     assert (limit.guard.most_s, limit.timeout_s, wink.guard.most_s) == (300.0, 4.0, None)
 
 
@@ -336,6 +337,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({**WINK, "arguments": {"idle": {"type": "integer", "min": 0, "max": 1}}}, "argument idle is used nowhere"),
     (answered(ok={"Ready": [1]}), 'message Done has no signal "Ready"'),
     (answered(match={"Verb": 256}), "Verb: 256 is above 255"),
+    (answered(match={"Voltage": 6553.6}), "Voltage: 6553.6 does not fit into its 16 bits"),
     (answered(result="Charge"), 'message Done has no signal "Charge"'),
     ({**WINK, "request": {"message": "Long"}}, "message Long has 64 bytes; a request has at most 8"),
     ({**WINK, "request": {"message": "Muxed", "signals": {"Page": 0, "High": 1}}}, "Muxed does not show High"),
@@ -372,6 +374,5 @@ def test_nothing_is_described_that_our_own_protocol_says(tmp_path: Path) -> None
 def test_a_component_without_a_node_cannot_be_named_by_it(tmp_path: Path) -> None:
     (tmp_path / "other.dbc").write_text(DBC)
     nameless = [each.model_copy(update={"node": None}) for each in sections()]
-    with pytest.raises(ConfigError, match="{node} needs the node of front"):
+    with pytest.raises(ConfigError, match=r"\{node\} needs the node of front"):
         described_of([CommandSection.model_validate(LIMIT)], nameless, {"can0": [tmp_path / "other.dbc"]})
-

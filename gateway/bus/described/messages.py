@@ -12,7 +12,6 @@ from gateway.bus.dbc.decoding import decode
 from gateway.bus.dbc.extraction import reader
 from gateway.bus.described.speaker import Line
 from gateway.bus.described.values import Known, Raw, argument_of, raw_of, resolved
-from gateway.bus.exchange.protocol import unanswered
 from gateway.errors import Code
 from gateway.operation import Ending, Outcome
 from gateway.settings import RequestSection, ResponseSection
@@ -181,11 +180,9 @@ class MessageWay:
         await line.send(self.request_id, data)
         if read is None:
             return Outcome(Ending.DONE, result={"result_code": 0, "data": 0, "answered": False})
-        while (answer := await line.hear()) is not None:
-            outcome = read(answer)
-            if outcome is not None:
-                return outcome
-        return unanswered("The command")
+        while (outcome := read(await line.hear())) is None:
+            pass
+        return outcome
 
 
 def signal_of(name: str, message: "Message") -> "Signal":

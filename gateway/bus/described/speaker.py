@@ -30,16 +30,6 @@ class Line:
         self._clock = clock
         self._answers = answers
 
-    @property
-    def now(self) -> float:
-        """The time, s, monotonic."""
-        return self._clock.monotonic()
-
-    @property
-    def deadline(self) -> float:
-        """When the command must be settled, s, monotonic."""
-        return self._limit.deadline
-
     async def afford(self, *, answers: int = 1) -> None:
         """Pay for the first frame of a question and its answers, waiting for room on the bus."""
         await self._departure.afford(1 + answers)
@@ -50,7 +40,7 @@ class Line:
 
     async def send(self, can_id: int, data: bytes, *, begins: bool = True) -> None:
         """Put a frame on the bus. `begins`: it may have an effect. Raises ExchangeEnded, LinkDown."""
-        until = min(self.now + SEND_WITHIN_S, self.deadline)
+        until = min(self._clock.monotonic() + SEND_WITHIN_S, self._limit.deadline)
         await self._departure.leave(lambda: self._wire.send(can_id, data, deadline=until), until, begins=begins)
 
     def forget(self) -> None:
@@ -58,13 +48,9 @@ class Line:
         while not self._answers.empty():
             self._answers.get_nowait()
 
-    async def hear(self, until: float = float("inf")) -> bytes | None:
-        """Return the next frame under the response id; None where none comes `until` then, or the deadline."""
-        try:
-            async with asyncio.timeout(max(0.0, min(until, self.deadline) - self.now)):
-                return await self._answers.get()
-        except TimeoutError:
-            return None
+    async def hear(self) -> bytes:
+        """Return the next frame under the response id. Whoever set the command's limit cuts the waiting off."""
+        return await self._answers.get()
 
 
 _Inbox = asyncio.Queue[bytes]

@@ -4,8 +4,10 @@ That library is driven from our loop: it is handed what came in, and what it wan
 and no socket of its own.
 """
 
+import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 import isotp
@@ -65,31 +67,27 @@ class Transport:
         self._logic.process()
         await self._say(begins=begins)
 
-    async def answer(self) -> bytes | None:
-        """Return the next payload of the device; None where none came within the line's time.
-
-        Raises ExchangeEnded where the transfer broke off, LinkDown.
-        """
+    async def answer(self) -> bytes:
+        """Return the next payload of the device. Raises ExchangeEnded where the transfer broke off, LinkDown."""
         while (payload := self._logic.recv()) is None:
             if self._end is not None:
                 message = f"The transfer broke off: {self._end}"
                 raise ExchangeEnded(Outcome(Ending.UNANSWERED, code=Code.EXCHANGE_TIMEOUT, message=message))
-            frame = await self._line.hear(self._line.now + self._pause_s())
-            if frame is not None:
-                self._incoming.append(frame)
-            elif self._line.now >= self._line.deadline:
-                return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    self._incoming.append(await self._line.hear())
             self._logic.process()
             if self._outgoing:
                 self._line.count()
                 await self._say()
         return bytes(payload)
 
-    def _pause_s(self) -> float:
-        delay: float | None = self._logic.next_cf_delay()
+    def _pause_s(self) -> float | None:
+        """How long to wait for a frame before the library is asked again; None: it waits for nothing else."""
+        delay = self._logic.next_cf_delay()
         if delay is not None:
             return delay
-        return _TURN_S if self._logic.transmitting() or self._logic.is_rx_active() else float("inf")
+        return _TURN_S if self._logic.transmitting() or self._logic.is_rx_active() else None
 
     async def _say(self, *, begins: bool = True) -> None:
         while self._outgoing:

@@ -13,7 +13,7 @@ from gateway.bus.described.services import Question
 from gateway.bus.described.speaker import Line
 from gateway.bus.described.transport import Transport
 from gateway.bus.described.values import Known, bytes_of
-from gateway.bus.exchange.protocol import DECLINED_RESULT_CODE, ExchangeEnded, unanswered
+from gateway.bus.exchange.protocol import DECLINED_RESULT_CODE, ExchangeEnded
 from gateway.bus.exchange.protocol import ResultCode as OurCode
 from gateway.bus.wire import EXTENDED
 from gateway.errors import Code
@@ -78,8 +78,8 @@ async def _ask(transport: Transport, question: Question, *, begins: bool) -> byt
     service = question.request.service
     assert service is not None
     await transport.ask(question.payload, begins=begins)
-    while (payload := await transport.answer()) is not None:
-        response = Response.from_payload(payload)
+    while True:
+        response = Response.from_payload(await transport.answer())
         if not response.valid or response.service is not service:
             continue  # an answer to what somebody else asked, or that is none
         if response.positive:
@@ -88,12 +88,11 @@ async def _ask(transport: Transport, question: Question, *, begins: bool) -> byt
                 return said
         elif response.code is not None and response.code != OurCode.RESPONSE_PENDING:
             raise ExchangeEnded(_refused(service.get_name(), response.code))
-    raise ExchangeEnded(unanswered(service.get_name()))
 
 
 def _refused(service: str, code: int) -> Outcome:
     ending = Ending.DECLINED if code in DECLINED else Ending.REFUSED
-    named = ResponseCode.get_name(code)
-    spelt = f"0x{code:02X}" if named is None else f"{named} (0x{code:02X})"
+    named = ResponseCode.get_name(code)  # of one that the standard does not know the number as text
+    spelt = f"0x{code:02X}" if named == str(code) else f"{named} (0x{code:02X})"
     message = f"The component answered {service} with {spelt}."
     return Outcome(ending, code=Code.DEVICE_REFUSED, message=message, device_status=code)
