@@ -149,6 +149,14 @@ def test_what_nobody_is_known_to_send_joins_whom_it_comes_and_goes_with(dbc) -> 
     assert [trace.can_id for trace in battery.heartbeat.heard] == [100, 101]
 
 
+def test_what_only_might_come_and_go_with_a_device_does_not_join_it(dbc) -> None:
+    """A fast id that begins 30 ms before a slow one and ends 90 ms after it fits its life, and is another's."""
+    away: dict[str, Any] = {"since": 2.0, "until": 8.0}
+    fast = Sender(0x300, 0.01, since=1.97, until=8.0)
+    found = learned(Sender(100, **away), Sender(101, **away), fast, dbc=dbc(PACK + CELLS))
+    assert (ids(only(found)), [trace.can_id for trace in found.nobody]) == ({100, 101}, [0x300])
+
+
 def test_slow_messages_are_not_what_a_device_is_heard_by(dbc) -> None:
     slow = "BO_ 102 PackSlow: 8 BMS\n"
     found = only(learned(Sender(100), Sender(101), Sender(102, 1.0), dbc=dbc(PACK + CELLS + slow)))
@@ -178,8 +186,12 @@ def test_a_j1939_database_names_what_any_address_sends(dbc) -> None:
     assert (found.component_id, found.kind) == ("j1939-45", ComponentKind.PACK)
 
 
+def test_the_pump_of_a_battery_is_no_battery(dbc: Callable[[str], Path]) -> None:
+    assert only(learned(Sender(100), dbc=dbc("BO_ 100 EWP_BMS_4E4: 8 EWP_BMS\n"))).kind is ComponentKind.OTHER
+    assert only(learned(Sender(100), dbc=dbc("BO_ 100 BMS_4E4: 8 BMS\n"))).kind is ComponentKind.PACK
+
+
 def test_who_is_only_named_after_a_battery_is_none() -> None:
-    assert marks("EWP_BMS", [], [])[0] < ENOUGH  # the pump that cools it
     assert marks("BMS", [], [])[0] < ENOUGH  # a name alone, as of whoever only asks
     assert marks(None, [], [])[0] == 0
 
@@ -217,6 +229,10 @@ def test_one_lost_burst_of_frames_divides_nobody() -> None:
         Sender(0x100, since=2.0, absences=((4.0, 4.4),)), Sender(0x700, since=2.0), Sender(0x701, since=2.0)
     )
     assert ids(only(found)) == {0x100, 0x700, 0x701}
+
+
+def test_a_few_lost_frames_are_no_absence_that_others_would_share() -> None:
+    assert learned(Sender(0x100, absences=((4.0, 4.4),)), Sender(0x500), Sender(0x600)).proposals == []
 
 
 def test_a_short_absence_does_not_show_in_what_is_slow() -> None:

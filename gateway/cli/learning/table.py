@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gateway.bus.learn.proposals import Findings, Proposal, id_record
-from gateway.bus.learn.trace import spelled
 from gateway.cli.render import NOTHING, table, text
 
 _HEADERS: Final = ("component", "kind", "confidence", "ids", "period", "declared", "first", "last", "silences", "why")
@@ -44,8 +43,3 @@ def record(findings: Findings, bus: str, notes: Sequence[str]) -> dict[str, Any]
         "components": [proposal.record(began) for proposal in findings.proposals],
         "others": [id_record(trace, began) for trace in findings.nobody],
     }
-
-
-def others(findings: Findings) -> str:
-    """Name the ids of nobody known."""
-    return f"Of nobody known: {', '.join(spelled(trace.can_id) for trace in findings.nobody) or 'none'}."
