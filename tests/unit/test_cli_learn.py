@@ -46,6 +46,7 @@ def test_the_configuration_goes_to_standard_output_and_all_else_beside_it(folder
         }
     ]
     assert [component["id"] for component in told["component"]] == ["bms"]
+    assert "The databases know 3 of the 3 ids." in result.stderr
     assert "COMPONENT" in result.stderr
     assert "█" in result.stderr
 

@@ -60,7 +60,7 @@ def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path |
     found = {name: propose(survey, databases) for name, survey in surveys.items() if source in {None, name}}
     chosen = max(found, key=lambda name: (found[name].sureness, found[name].survey.frames))
     bus: dict[str, Any] = {"name": _name(chosen), "interface": REPLAY, "channel": _path(log, folder)}
-    notes = [f"Learned from {log.name}: {_heard(found[chosen].survey)}."]
+    notes = [f"Learned from {log.name}: {_heard(found[chosen].survey)}.", *_known(surveys[chosen], databases, dbcs)]
     if len(surveys) > 1:
         bus["options"] = {"source": chosen}
         notes.append(f"The log holds the buses {_listed(surveys)}; this is {chosen}. --source chooses another.")
@@ -115,9 +115,8 @@ async def from_bus(
         return replace(from_log(path, source, known, folder, tell), gateway=settings.gateway.id)
     databases = Databases([load_database(path) for path in known])
     survey = await listen(section, seconds, clock, tell)
-    notes = [
-        f"Learned on {bus} of {config.name}: {_heard(survey)}. Its other sections and components are not repeated."
-    ]
+    notes = [f"Learned on {bus} of {config.name}: {_heard(survey)}.", *_known(survey, databases, known)]
+    notes.append(f"Other sections and components of {config.name} are not repeated.")
     return Heard(propose(survey, databases), settings.gateway.id, _repeated(section, known, folder), notes)
 
 
@@ -190,6 +189,13 @@ def _path(file: Path, folder: Path | None) -> str:
     whole = file.resolve()
     base = folder.resolve() if folder is not None else None
     return str(whole.relative_to(base) if base is not None and whole.is_relative_to(base) else whole)
+
+
+def _known(survey: Survey, databases: Databases, dbcs: Sequence[Path]) -> Iterator[str]:
+    """Say how many of the ids the databases explain: one of another bus explains few, and those wrongly."""
+    if dbcs:
+        explained = len(databases.meanings(survey.traces))
+        yield f"The databases know {explained} of the {len(survey.traces)} ids."
 
 
 def _heard(survey: Survey) -> str:
