@@ -36,6 +36,17 @@ BO_ 4 BMS_Status: 8 BMS
 BO_ 5 Module_Cells: 8 BMS
  SG_ ModuleNumber : 0|8@1+ (1,0) [0|0] "" X
 
+BO_ 6 VCU_Request: 8 VCU
+ SG_ Verb : 0|8@1+ (1,0) [0|0] "" X
+ SG_ Current : 8|16@1+ (0.1,0) [0|0] "A" X
+
+BO_ 7 BMS_Acknowledge: 8 BMS
+ SG_ Verb : 0|8@1+ (1,0) [0|0] "" X
+ SG_ Status : 8|8@1+ (1,0) [0|0] "" X
+ SG_ CurrentLimit : 16|16@1+ (0.1,0) [0|0] "A" X
+
+VAL_ 6 Verb 1 "limit" ;
+VAL_ 7 Verb 1 "limit" ;
 """
 
 
