@@ -76,6 +76,44 @@ async def test_a_frame_is_sent_and_its_echo_is_not_heard(channel):
             assert link.stats()["sent"] == 1
 
 
+async def test_can_fd_is_carried_where_the_bus_is_said_to(channel):
+    long = bytes(range(64))
+    settings = virtual(channel).model_copy(update={"fd": True})
+    with can.Bus(interface="virtual", channel=channel) as peer:
+        async with linked(settings) as (link, heard):
+            assert port_of(link).config["fd"] is True
+            peer.send(can.Message(arbitration_id=1, is_extended_id=False, is_fd=True, data=long))
+            await until(lambda: heard.contents == [(1, long)])
+            await link.send(2, long[:9], deadline=soon())
+            await link.send(3, long[:8], deadline=soon())
+            told = [await asyncio.to_thread(peer.recv, 5) for _ in range(2)]
+            sent = [(each.is_fd, bytes(each.data)) for each in told if each]
+            assert sent == [(True, long[:9] + bytes(3)), (False, long[:8])]
+        async with linked(virtual(channel)) as (link, _):
+            assert "fd" not in port_of(link).config
+            with pytest.raises(LinkDown, match="carries no CAN FD"):
+                await link.send(2, long, deadline=soon())
+
+
+async def test_what_an_adapter_hands_on_tells_the_load_and_who_speaks(channel):
+    settings = virtual(channel).model_copy(update={"bitrate": 500_000})
+    with can.Bus(interface="virtual", channel=channel) as peer:
+        async with linked(settings) as (link, heard):
+            link.measure()
+            for _ in range(50):
+                peer.send(can.Message(arbitration_id=HEARTBEAT, data=bytes(8)))
+            await until(lambda: len(heard.frames) == 50)
+            link.measure()
+            ((can_id, rate),) = link.talkers()
+            assert (can_id, rate > 0) == (HEARTBEAT | EXTENDED, True)
+            told = link.stats()
+            assert 0 < told["load"] <= told["load_peak"]
+            peer.send(can.Message(arbitration_id=HEARTBEAT))
+            await until(lambda: len(heard.frames) == 51)
+            link.measure()
+            assert link.talkers() == [(can_id, rate)]  # the next look comes later
+
+
 async def test_remote_frames_are_nobodys_heartbeat(channel):
     with can.Bus(interface="virtual", channel=channel) as peer:
         async with linked(virtual(channel)) as (_, heard):

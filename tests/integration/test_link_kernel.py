@@ -5,16 +5,20 @@ They stamp, drop and batch like raw CAN sockets do; what only the real ones can 
 
 import asyncio
 import errno
+import shutil
 import socket
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from gateway.bus.link import Link, kernel
+from gateway.bus.link import Link, conditions, kernel
+from gateway.bus.link.conditions import ControllerState
 from gateway.bus.link.interface import Interface
 from gateway.bus.link.kernel import SocketcanPort
 from gateway.bus.link.raw import LaneReader, prepare
-from gateway.bus.link.recvmmsg import FRAME, Batches
+from gateway.bus.link.recvmmsg import FD_FRAME, FRAME, Batches
 from gateway.bus.link.rtnetlink import CanDevice
 from gateway.bus.wire import EXTENDED, Condition, Filter, Lane
 from gateway.errors import LinkDown
@@ -42,11 +46,12 @@ class FakeInterface:
         (self.sysfs / "carrier").write_text(carrier + "\n")
         (self.sysfs / "statistics/rx_packets").write_text(f"{rx_packets}\n")
 
+    def count(self, *, packets: int, data_bytes: int) -> None:
+        (self.sysfs / "statistics/rx_packets").write_text(f"{packets}\n")
+        (self.sysfs / "statistics/rx_bytes").write_text(f"{data_bytes}\n")
+
     def disappear(self) -> None:
-        for name in "flags", "carrier", "statistics/rx_packets":
-            (self.sysfs / name).unlink()
-        (self.sysfs / "statistics").rmdir()
-        self.sysfs.rmdir()
+        shutil.rmtree(self.sysfs)
 
     def open_socket(self, channel, filters, error_classes, buffer_bytes) -> socket.socket:
         if self.refuses:
@@ -142,11 +147,25 @@ async def test_a_full_transmit_queue_is_tried_again_until_there_is_room_or_the_d
             for _ in range(5000):
                 await link.send(1, b"", deadline=time.monotonic() + 0.02)
         assert link.stats()["send_retries"] > 0
+        assert link.stats()["transmit_full_ms"] > 0
         waiting = asyncio.create_task(link.send(2, b"", deadline=soon()))
         await asyncio.sleep(0)
         for _ in range(50):
             interface.peers[1].recv(16)
         await waiting
+        assert link.stats()["transmit_full_ms"] == 0
+
+
+async def test_a_transmit_queue_that_stays_full_is_told_once(interface, monkeypatch, caplog):
+    monkeypatch.setattr(kernel, "FULL_S", 0.03)
+    async with linked(SETTINGS, port=interface.port, filters=[HEARTBEATS]) as (link, _):
+        with monkeypatch.context() as broken:
+            broken.setattr(port_of(link)._lanes[Lane.ANSWERS], "sock", Deaf(errno.ENOBUFS))
+            for _ in range(3):
+                with pytest.raises(LinkDown, match="full"):
+                    await link.send(1, b"", deadline=time.monotonic() + 0.05)
+        assert link.stats()["transmit_full_ms"] >= 100
+        assert caplog.text.count("the transmit queue has been full") == 1
 
 
 async def test_error_frames_tell_the_condition(interface):
@@ -254,6 +273,134 @@ async def test_a_bus_that_is_off_when_the_link_opens_is_known_by_its_missing_car
         await until(lambda: heard.conditions == [Condition.BUS_OFF])
         interface.say(0x2000_0100, bytes(8), to=2)
         await until(lambda: heard.conditions == [Condition.BUS_OFF, Condition.UP])
+
+
+PASSIVE = CanDevice("can", ControllerState.PASSIVE, 136, 0, 250_000, None)
+
+
+async def test_what_ailed_a_controller_before_the_link_opened_is_known_from_the_kernel(interface):
+    interface.device = PASSIVE
+    async with linked(SETTINGS, port=interface.port, up=False) as (link, heard):
+        await until(lambda: Condition.ERROR_PASSIVE in heard.conditions)
+        assert heard.events[-1].detail == "the controller is passive (136 errors sending, 0 receiving)"
+        told = link.stats()
+        assert (told["controller"], told["transmit_error_counter"], told["bitrate"]) == ("passive", 136, 250_000)
+        interface.device = replace(PASSIVE, state=ControllerState.BUS_OFF)
+        await until(lambda: heard.conditions[-1] is Condition.BUS_OFF)
+        interface.device = replace(PASSIVE, state=ControllerState.ACTIVE)
+        await until(lambda: heard.conditions[-1] is Condition.UP)
+
+
+async def test_what_the_kernel_said_before_the_last_error_frame_is_not_believed(interface):
+    answers = [replace(PASSIVE, state=ControllerState.ACTIVE)] * 2
+    asked = threading.Event()
+
+    def ask(_):
+        if len(answers) > 1:
+            return answers.pop()
+        asked.wait(5)  # the kernel takes its time
+        return answers[0]
+
+    def port(intake, settings):
+        shown = Interface("can0", interface.sysfs.parent, ask)
+        return SocketcanPort(intake, shown, settings.receive_buffer_bytes, open_socket=interface.open_socket)
+
+    async with linked(SETTINGS, port=port) as (link, heard):
+        interface.say(0x2000_0040, bytes(8), to=2)
+        await until(lambda: heard.conditions == [Condition.UP, Condition.BUS_OFF])
+        port_of(link)._has_controller = False  # and is not asked again
+        asked.set()
+        await asyncio.sleep(0.05)
+        assert heard.conditions == [Condition.UP, Condition.BUS_OFF]
+
+
+async def test_a_bus_that_is_off_is_on_again_when_somebody_is_heard(interface):
+    async with linked(SETTINGS, port=interface.port) as (_, heard):
+        interface.say(0x2000_0040, bytes(8), to=2)
+        await until(lambda: heard.conditions[-1] is Condition.BUS_OFF)
+        interface.say(1, b"")  # may have been under way
+        await until(lambda: heard.frames)
+        assert heard.conditions[-1] is Condition.BUS_OFF
+        await asyncio.sleep(0.12)
+        interface.say(2, b"")
+        await until(lambda: heard.conditions[-1] is Condition.UP)
+
+
+async def test_a_bus_that_goes_off_all_the_time_is_told_of_once_and_on_when_it_has_stayed_on(interface, monkeypatch):
+    monkeypatch.setattr(conditions, "BELIEVED_AFTER_S", 0.2)
+    async with linked(SETTINGS, port=interface.port) as (link, heard):
+        for error_class in (0x40, 0x100) * 20:
+            interface.say(0x2000_0000 | error_class, bytes(8), to=2)
+        await until(lambda: link.stats()["error_frames"] == 40)
+        once = [Condition.UP, Condition.BUS_OFF, Condition.UP, Condition.BUS_OFF]
+        assert heard.conditions == once
+        link.measure()
+        assert heard.conditions == once
+        await asyncio.sleep(0.25)
+        link.measure()
+        assert heard.conditions == [*once, Condition.UP]
+
+
+async def test_who_speaks_on_the_bus_and_how_much_is_told_though_nobody_listens_to_it(interface):
+    settings = SETTINGS.model_copy(update={"bitrate": 500_000})
+    async with linked(settings, port=interface.port, filters=[HEARTBEATS]) as (link, heard):
+        interface.count(packets=0, data_bytes=0)
+        link.measure()
+        assert len(interface.peers) == 4  # a socket for the look
+        for _ in range(100):
+            interface.peers[3].send(FRAME.pack(0x123, 8, bytes(8)))
+        interface.count(packets=100, data_bytes=800)
+        await asyncio.sleep(0.05)
+        link.measure()
+        ((can_id, rate),) = link.talkers()
+        assert (can_id, rate > 100) == (0x123, True)
+        told = link.stats()
+        assert told["frames_per_s"] > 0
+        assert 0 < told["load"] <= told["load_peak"] <= 1
+        assert heard.frames == []
+        link.measure()
+        assert len(interface.peers) == 4  # the next look comes later
+
+
+async def test_a_look_at_who_speaks_that_fails_is_no_trouble(interface, monkeypatch):
+    async with linked(SETTINGS, port=interface.port) as (link, heard):
+        with monkeypatch.context() as broken:
+            broken.setattr(port_of(link), "_open_socket", failing(errno.ENODEV))
+            link.measure()
+        interface.disappear()
+        link.measure()
+        assert link.talkers() == []
+        assert heard.conditions == [Condition.UP]
+
+
+FD_SETTINGS = SETTINGS.model_copy(update={"fd": True})
+
+
+async def test_frames_of_can_fd_and_classical_ones_are_heard_beside_each_other(interface):
+    long = bytes(range(64))
+    async with linked(FD_SETTINGS, port=interface.port) as (_, heard):
+        interface.peers[0].send(FD_FRAME.pack(0x100, 64, 4, long))
+        interface.say(0x101, b"12345678")
+        interface.peers[0].send(FD_FRAME.pack(0x102, 12, 5, long[:12]))
+        interface.say(0x103, b"")
+        await until(lambda: len(heard.frames) == 4)
+        assert heard.contents == [(0x100, long), (0x101, b"12345678"), (0x102, long[:12]), (0x103, b"")]
+
+
+async def test_more_than_eight_bytes_leave_as_can_fd_and_only_where_the_bus_carries_it(interface, monkeypatch):
+    async with linked(FD_SETTINGS, port=interface.port) as (link, _):
+        await link.send(0x100, b"123456789", deadline=soon())
+        await link.send(0x101, b"12345678", deadline=soon())
+        assert interface.peers[0].recv(100) == FD_FRAME.pack(0x100, 12, 5, b"123456789")
+        assert interface.peers[0].recv(100) == FRAME.pack(0x101, 8, b"12345678")
+        with monkeypatch.context() as broken:  # as the kernel has it where the MTU is 16
+            broken.setattr(port_of(link)._lanes[Lane.PRESENCE], "sock", Deaf(errno.EINVAL))
+            with pytest.raises(LinkDown, match="not set up for CAN FD"):
+                await link.send(0x100, bytes(12), deadline=soon())
+        assert link.stats()["state"] == "UP"
+    async with linked(SETTINGS, port=interface.port) as (link, _):
+        with pytest.raises(LinkDown, match="carries no CAN FD"):
+            await link.send(0x100, bytes(12), deadline=soon())
 
 
 async def test_sockets_that_cannot_be_opened_are_weather(interface):

@@ -485,6 +485,30 @@ def test_our_troubles_are_told_of_once_a_minute() -> None:
     assert scene.monitor.stats()["observer_troubles"] == 57
 
 
+def test_that_frames_were_lost_is_told_though_a_stall_was_told_of_just_before() -> None:
+    scene = heard()
+    scene.stall(5)
+    scene.wire.tell(Condition.OVERFLOW, scene.clock.now, "12 frames")
+    told = [notice for call in scene.calls for notice in call if isinstance(notice, Event)]
+    assert [event.attributes["cause"] for event in told] == ["stall", "overflow"]
+
+
+def test_an_overflow_gives_everybody_time_to_speak() -> None:
+    scene = heard(2)
+    scene.wait(6.4)
+    scene.wire.tell(Condition.OVERFLOW, scene.clock.now, "12 frames")
+    scene.wait(9.8)
+    assert scene.told() == ["gateway observer_degraded"]
+    assert scene.presence() == (ONLINE, None)
+
+
+def test_an_id_is_that_of_the_one_component_that_is_heard_by_it() -> None:
+    scene = Scene(2)
+    frame = scene.nodes["m1"].beat(START)
+    assert scene.monitor.speaker(frame[0]) == "m1"
+    assert scene.monitor.speaker(frame[0] + 100) is None
+
+
 def test_a_machine_that_was_suspended_gives_everybody_time_to_speak() -> None:
     scene = heard(2)
     scene.wait(6.4)

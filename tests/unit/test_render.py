@@ -270,6 +270,61 @@ def test_a_bus_is_said_by_what_is_heard_and_what_is_remarkable(bus: dict[str, An
     assert plain(condition(bus)) == shown
 
 
+BUSY = {
+    "state": "UP",
+    "heard": "UP",
+    "controller": "active",
+    "transmit_error_counter": 0,
+    "receive_error_counter": 0,
+    "frames_per_s": 4012.4,
+    "load": 0.93,
+    "load_peak": 0.99,
+    "talkers": [
+        {"can_id": "123", "frames_per_s": 3900.0, "component_id": None},
+        {"can_id": "18FF1012", "frames_per_s": 1.0, "component_id": "pack-01"},
+    ],
+    "transmit_full_ms": 12300,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        (
+            {},
+            (
+                "UP; load 93% (at most 99%, 4,012 frames a second); 123 (of nobody we know) babbles: 3,900 a second; "
+                "no room to send for 12.3 s"
+            ),
+        ),
+        (
+            {"load": None, "load_peak": None, "talkers": BUSY["talkers"][1:], "transmit_full_ms": 0},
+            "UP; 4,012 frames a second",
+        ),
+        (
+            {"frames_per_s": 0.0, "talkers": [], "transmit_full_ms": 0, "controller": "bus_off"},
+            "UP; controller bus off",
+        ),
+        (
+            {
+                "frames_per_s": 0.0,
+                "transmit_full_ms": 0,
+                "controller": "passive",
+                "transmit_error_counter": 136,
+                "talkers": [{"can_id": "18FF1012", "frames_per_s": 800.0, "component_id": "pack-01"}],
+                "errors": {"transmit_passive": 1},
+            },
+            (
+                "UP; controller passive (136 errors sending, 0 receiving); 18FF1012 (pack-01) babbles: 800 a second; "
+                "errors transmit_passive 1"
+            ),
+        ),
+    ],
+)
+def test_what_ails_a_bus_is_said_in_words(changed: dict[str, Any], shown: str) -> None:
+    assert plain(condition({**BUSY, **changed})) == shown
+
+
 def test_a_dead_bus_does_not_look_green() -> None:
     assert condition({"state": "UP", "heard": "SILENT"}).startswith(click.style("SILENT", fg="red"))
 

@@ -41,7 +41,7 @@ _WARNING: Final = 0x0C
 _PASSIVE: Final = 0x30
 _ACTIVE: Final = 0x40
 
-OFTEN_S: Final = 60.0  # a bus that goes off twice within this time is sick
+OFTEN_S: Final = 10.0  # a bus that goes off twice within this time is sick
 BELIEVED_AFTER_S: Final = 5.0  # and counts as on again once it has stayed on so long
 LATE_S: Final = 0.1  # a driver may hand on for so long what it had received before its bus went off
 
@@ -115,6 +115,8 @@ class Controller:
             counters = data[_COUNTERS_AT], data[_COUNTERS_AT + 1]
             if can_id & COUNTERS or (state is not None and any(counters)):
                 self.transmit_errors, self.receive_errors = counters
+            elif state is ControllerState.ACTIVE:  # so they are other than they were
+                self.transmit_errors = self.receive_errors = None
 
     def tell(self, state: ControllerState, transmit_errors: int | None, receive_errors: int | None) -> None:
         """Note what is known of it otherwise."""

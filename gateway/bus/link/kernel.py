@@ -195,7 +195,8 @@ class SocketcanPort:
         try:
             is_up = self._interface.is_up()
         except FileNotFoundError:
-            raise Lost(Condition.GONE, f"the interface {self.channel} is gone") from None
+            self._fail(Lost(Condition.GONE, f"the interface {self.channel} is gone"))
+            return
         if not is_up:
             self.intake.tell(Condition.DOWN, f"the interface {self.channel} is down")
         else:

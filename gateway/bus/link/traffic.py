@@ -69,8 +69,7 @@ class LoadMeter:
     _before: Traffic | None = None
     _at: float = 0.0
     _sampled_at: float = -math.inf
-    _rate_then: float = 0.0
-    _rate_now: float = 0.0
+    _has_grown: bool = False
 
     def note(self, told: Traffic, now: float) -> None:
         """Take what the bus has carried until `now` (s, monotonic)."""
@@ -84,8 +83,9 @@ class LoadMeter:
         frames = told.frames - (0 if is_new else before.frames)
         data_bytes = max(0, told.data_bytes - (0 if is_new else before.data_bytes))
         weight = 1.0 - math.exp(-passed_s / SMOOTH_S)
-        self._rate_now = frames / passed_s
-        self.frames_per_s += weight * (self._rate_now - self.frames_per_s)
+        rate = frames / passed_s
+        self._has_grown = rate > max(BUSY, DOUBLED * self.frames_per_s)
+        self.frames_per_s += weight * (rate - self.frames_per_s)
         if self.bitrate is not None:
             busy_s = likely_s(frames, data_bytes, self._extended, self.bitrate, self.data_bitrate)
             load = min(1.0, busy_s / passed_s)
@@ -94,13 +94,11 @@ class LoadMeter:
 
     def wants_sample(self, now: float) -> bool:
         """Whether it is time to look who speaks."""
-        grown = self._rate_now > max(BUSY, DOUBLED * self._rate_then)
-        return self.sample is None and (grown or now - self._sampled_at >= SAMPLE_EVERY_S)
+        return self.sample is None and (self._has_grown or now - self._sampled_at >= SAMPLE_EVERY_S)
 
     def begin_sample(self, now: float) -> Sample:
         """Begin to look who speaks. Returns what is to be given the frames, until `end_sample`."""
-        self._sampled_at, self._rate_then = now, self._rate_now
-        self.sample = Sample(now)
+        self._sampled_at, self.sample = now, Sample(now)
         return self.sample
 
     def end_sample(self, now: float) -> None:

@@ -331,6 +331,6 @@ class Monitor:
         """We could not listen: nobody's silence counts until it has lasted anew."""
         for watch in self._watches.values():
             watch.gap(at)
-        if self._observer.may_report(at):
+        if self._observer.may_report(cause, at):
             log.warning("%s: we could not listen (%s): %s", self.name, cause, dict(facts))
             self._notices.tell("observer_degraded", at, {"cause": cause, **facts})

@@ -79,11 +79,11 @@ class BusHealth:
 
 
 class Observer:
-    """Ourselves: whether we could listen at all. Tells of trouble at most once a minute."""
+    """Ourselves: whether we could listen at all. Tells of each cause at most once a minute."""
 
     def __init__(self, suspended_s: float) -> None:
         self._suspended_s = suspended_s
-        self._report_at = float("-inf")
+        self._report_at: dict[str, float] = {}
         self.troubles = 0
 
     def trouble(self, planned: float, now: float, suspended_s: float) -> tuple[str, float] | None:
@@ -96,10 +96,10 @@ class Observer:
             return "suspend", slept
         return ("stall", now - planned) if now - planned > STALL_S else None
 
-    def may_report(self, now: float) -> bool:
-        """Count one trouble; whether to tell of it."""
+    def may_report(self, cause: str, now: float) -> bool:
+        """Count one trouble; whether to tell of it. A stall must not hide that frames were lost in it."""
         self.troubles += 1
-        if now < self._report_at:
+        if now < self._report_at.get(cause, now):
             return False
-        self._report_at = now + REPORT_EVERY_S
+        self._report_at[cause] = now + REPORT_EVERY_S
         return True
