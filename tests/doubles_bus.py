@@ -23,6 +23,9 @@ class FakeWire:
     def listen(self, lane: Lane, filters: Sequence[Filter], receiver: Receiver) -> None:
         self._listeners.append((filters, receiver))
 
+    def relisten(self, lane: Lane, before: Sequence[Filter], filters: Sequence[Filter]) -> None:
+        self._listeners = [(filters if asked is before else asked, told) for asked, told in self._listeners]
+
     def watch(self, watcher: Callable[[BusEvent], None]) -> None:
         self._watchers.append(watcher)
 

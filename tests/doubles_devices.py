@@ -123,6 +123,9 @@ class MemoryWire:
     def listen(self, lane: Lane, filters: Sequence[Filter], receiver: Receiver) -> None:
         self.listeners.append((lane, filters, receiver))
 
+    def relisten(self, lane: Lane, before: Sequence[Filter], filters: Sequence[Filter]) -> None:
+        raise NotImplementedError
+
     def watch(self, watcher: Callable[[BusEvent], None]) -> None:
         raise NotImplementedError
 

@@ -13,8 +13,10 @@ from gateway.bus.described.speaker import Speaker
 from gateway.bus.exchange import Exchange
 from gateway.bus.exchange.budget import BusBudget
 from gateway.bus.exchange.executor import BusExecutor
+from gateway.bus.link.bcm import BroadcastManager
 from gateway.bus.link.replay import ReplayClock
 from gateway.bus.monitor import Monitor
+from gateway.bus.monitor.kernel import KernelObserver
 from gateway.bus.monitor.roster import CombinedRoster, CombinedWatches
 from gateway.component import Component, ComponentKind
 from gateway.daemon.health import GatewayHealth
@@ -68,6 +70,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
     drain = _drain(gateway, tuning=tuning, executor=executor, roster=roster, commands=commands, way_up=way_up)
     recorder = Recorder(store, partial(_discovered, gateway))
     gateway.monitors.extend(_monitor(gateway, recalled, bus, recorder, drain) for bus in gateway.links)
+    observers = _observers(gateway)
     api = Api(
         Desk(
             store=store,
@@ -76,7 +79,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
             watches=CombinedWatches(gateway.monitors, gateway.presence_settings),
             commands=commands,
             drains=drain,
-            health=GatewayHealth(gateway.links, gateway.monitors, exchanges, way_up, knocks),
+            health=GatewayHealth(gateway.links, gateway.monitors, exchanges, way_up, knocks, observers=observers),
             upstream=way_up,
             timekeeper=clock,
             tuning=tuning,
@@ -93,7 +96,7 @@ def compose(gateway: Gateway, recalled: Recalled) -> Work:
         Retention(store=store, parameters=parameters, clock=clock, folder=folder).run(),
         *_outside(gateway, api, way_up, knocks, tuning),
     ]
-    work += [monitor.run() for monitor in gateway.monitors]
+    work += [monitor.run() for monitor in gateway.monitors] + [observer.run() for observer in observers.values()]
     return work + [link.run() for link in gateway.links.values()]
 
 
@@ -191,6 +194,21 @@ def _monitor(gateway: Gateway, recalled: Recalled, bus: str, recorder: Recorder,
         listenings=gateway.listenings(bus),
         **pace,
     )
+
+
+def _observers(gateway: Gateway) -> Mapping[str, KernelObserver]:
+    """Return the kernel as an observer, by bus, where the configuration asks for it."""
+    asked = {section.name: section for section in gateway.settings.bus if section.observer == "kernel"}
+    return {
+        monitor.name: KernelObserver(
+            monitor,
+            gateway.links[monitor.name],
+            partial(BroadcastManager, str(section.channel or section.name), section.receive_buffer_bytes),
+            gateway.clock,
+        )
+        for monitor in gateway.monitors
+        if (section := asked.get(monitor.name)) is not None
+    }
 
 
 def _requests(gateway: Gateway, api: Api, tuning: Tuning, access: Access, audit: Audit) -> RequestServer:

@@ -28,6 +28,19 @@ class Talker(Told):
     """The component that is heard by it; null: none is, or several are."""
 
 
+class KernelObserver(Told):
+    """The kernel as the observer of components in whose messages there is nothing to judge."""
+
+    components: Count
+    """Those that it may watch."""
+    resting: Count
+    """Those that it watches now: their frames do not reach the gateway."""
+    lost: Count
+    """Messages of the kernel that found no room; each makes the gateway listen to all frames again."""
+    disagreements: Count
+    """Silences that the kernel had to tell of and did not; the frames showed them."""
+
+
 class BusHealth(Told):
     """How one bus is, and what is counted on it since the gateway started."""
 
@@ -81,6 +94,8 @@ class BusHealth(Told):
     """How often we could not listen."""
     off_period: list[str]
     """component_ids that do not keep the period declared for them."""
+    kernel_observer: KernelObserver | None
+    """Null: the bus is observed by its frames alone."""
     answers_dropped: AnswersDropped
     exchange_load: float | None
     """Part of the bit rate that exchanges took lately; null: the bit rate is not known."""

@@ -83,7 +83,7 @@ class GatewaySection(Section):
 class BusSection(Section):
     """One CAN bus. `options` go to python-can as they are; `bitrate` in bit/s; `receive_buffer_bytes` for socketcan.
 
-    `fd`: whether frames of CAN FD are carried.
+    `fd`: whether frames of CAN FD are carried. `observer`: whether the kernel may watch in our place, for socketcan.
     """
 
     name: Name
@@ -94,6 +94,7 @@ class BusSection(Section):
     fd: bool = False
     options: dict[str, Any] = {}
     receive_buffer_bytes: Annotated[int, Field(ge=4096)] = 4 * 1024 * 1024
+    observer: Literal["frames", "kernel"] = "frames"
 
 
 class PresenceSection(Section):

@@ -28,7 +28,7 @@ def contradictions(settings: "Settings", source: Source) -> list[Contradiction]:
     buses = list(zip(source.rows("bus"), settings.bus, strict=True))
     components = list(zip(source.rows("component"), settings.component, strict=True))
     found = _doubled(buses, components) + _unaddressed(components, source) + _dangling(components, source)
-    found += _impatient(settings.presence, components)
+    found += _impatient(settings.presence, components) + _unobserved(buses)
     found += _unaddressable(list(zip(source.rows("command"), settings.command, strict=True)), source)
     if settings.sync is not None:
         found += _unsafe(settings.sync)
@@ -106,6 +106,15 @@ def _unaddressable(commands: "Rows[CommandSection]", source: Source) -> list[Con
             elif "heartbeat" not in tables[component]:
                 found.append((("command", n, "components"), f"{component} speaks the gateway's own protocol"))
     return found
+
+
+def _unobserved(buses: "Rows[BusSection]") -> list[Contradiction]:
+    """A kernel asked to watch what it does not see."""
+    return [
+        (("bus", n, "observer"), 'must be "frames": the kernel watches interface "socketcan" alone')
+        for n, bus in buses
+        if bus.observer == "kernel" and bus.interface != "socketcan"
+    ]
 
 
 def _impatient(defaults: "PresenceSection", components: "Rows[ComponentSection]") -> list[Contradiction]:

@@ -182,6 +182,10 @@ SECOND_BUS = '\n[[bus]]\nname = "{name}"\ninterface = "virtual"\nchannel = "{cha
         ),
         (changed("0xA3\n", "0x12\n"), "component[1].node (module-03): node 0x12 of bus can0 is used twice"),
         (
+            WHOLE + SECOND_BUS.format(name="can1", channel="b") + 'observer = "kernel"\n',
+            'bus[1].observer (can1): must be "frames": the kernel watches interface "socketcan" alone',
+        ),
+        (
             changed("node = 0x12", 'node = 0x12\nserial = "A3000012345678"'),
             "component[1].serial (module-03): serial 0x00A3000012345678 is used twice",
         ),

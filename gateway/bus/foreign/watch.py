@@ -151,6 +151,23 @@ class ForeignWatch(Watch):
         self.babbling = self.chorus.babbles(elapsed_s)
         return self._paced(now)
 
+    def sure_of(self, now: float) -> set[int]:
+        """Return the ids whose rhythm needs no frame at `now` (s, monotonic) to be known."""
+        return {can_id for can_id, voice in self._voices.items() if now < voice.beat.sure_until}
+
+    def vouched(self, heard_at: float, wait_from: float) -> None:
+        """Take another's word that it was heard at `heard_at` or later; its deadline counts from `wait_from`."""
+        self.last_valid = heard_at if self.last_valid is None else max(self.last_valid, heard_at)
+        self._armed_at = wait_from
+
+    def listen_again(self, heard_at: float) -> None:
+        """Go on with its frames, of which somebody else has heard the last at `heard_at`: those are no gap in them."""
+        self._catch_up()
+        self._seen_at = heard_at
+        for beat in self.chorus.beats:
+            if beat.last is not None:
+                beat.last = heard_at
+
     def _catch_up(self) -> None:
         """Take over what was heard while all was routine."""
         if self.expect != UNSETTLED and self.last_valid is not None:

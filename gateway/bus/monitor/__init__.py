@@ -90,7 +90,8 @@ class Monitor:
         self._tick_s, self._tick_at = TICK_S, clock.monotonic()
         for component, section in components:
             self.add(component, section, rows.get(component.component_id))
-        wire.listen(Lane.PRESENCE, self._filters(), self.receive)
+        self._listened = self._filters()
+        wire.listen(Lane.PRESENCE, self._listened, self.receive)
         wire.watch(self.bus_event)
 
     # --- whom it watches --------------------------------------------------------------------------------------------
@@ -126,11 +127,22 @@ class Monitor:
         elif isinstance(watch, ForeignWatch):
             self._ears.drop(watch)
 
-    def _filters(self) -> list[Filter]:
+    def _filters(self, resting: Collection[str] = ()) -> list[Filter]:
         """Return what to listen for: all nodes of ours that may come, and whatever the others say."""
         ours = [codec.filter for codec in self._means.codecs.values()]
-        theirs = (each for listening in self._means.listenings.values() for each in listening.filters)
+        awake = (listening for name, listening in self._means.listenings.items() if name not in resting)
+        theirs = (each for listening in awake for each in listening.filters)
         return ours + few(theirs, MOST_FILTERS)
+
+    def rest(self, component_ids: Collection[str]) -> None:
+        """Listen for these components of others no more, until this is called again: somebody else does."""
+        before, self._listened = self._listened, self._filters(component_ids)
+        self._wire.relisten(Lane.PRESENCE, before, self._listened)
+
+    @property
+    def foreign(self) -> Mapping[str, ForeignWatch]:
+        """The components of others, by component_id."""
+        return {name: watch for name, watch in self._watches.items() if isinstance(watch, ForeignWatch)}
 
     def mark(self, component_id: str, presence: Presence, expected_return: int | None = None) -> None:
         """Hold a component for ONLINE or OFFLINE until there is evidence to the contrary. Raises KeyError.
