@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -138,6 +139,10 @@ class Devices:
             self._process.wait(WITHIN_S)
             self._process = None
 
+    def signal(self, what: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(what)
+
     def deeds(self, component: str, kind: str) -> list[Deed]:
         """What a component carried out; what it only answered again is left out."""
         if not self._journal.exists():
@@ -196,6 +201,10 @@ class Host:
     def stop_devices(self) -> None:
         for devices in set(self.devices.values()):
             devices.stop()
+
+    def signal_devices(self, what: signal.Signals) -> None:
+        for devices in set(self.devices.values()):
+            devices.signal(what)
 
     def deeds(self, component: str, kind: str) -> list[Deed]:
         return self.devices[component].deeds(component, kind)
