@@ -6,6 +6,7 @@ The ECU is can-isotp's own stack with a few answers. Hooks run in threads, so th
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ def raising(_level: int, _seed: bytes, _parameters: dict[str, Any]) -> bytes:
 
 def wordy(_level: int, _seed: bytes, _parameters: dict[str, Any]) -> str:
     return "EE"
+
+
+RELEASED = threading.Event()
+
+
+def hanging(_level: int, _seed: bytes, _parameters: dict[str, Any]) -> bytes:
+    RELEASED.wait(20)
+    return KEY
 
 
 NO_FUNCTION = 7
@@ -326,6 +335,17 @@ def test_a_hook_that_makes_no_key_is_a_coded_failure_that_tells_no_secret(tmp_pa
     assert (outcome.ending, outcome.code) == (Ending.REFUSED, Code.PRECONDITION_FAILED)
     assert outcome.message == f"Nothing was carried out: there is no key for the security access, {why}."
     assert [asked[0] for asked in ecu.asked] == [0x10, 0x27]
+
+
+def test_a_hook_that_hangs_is_waited_for_no_longer_than_the_command_has(tmp_path: Path) -> None:
+    async def scene() -> Outcome:
+        outcome, _, _ = await asked_of(tmp_path, {**locked("hanging"), "timeout_s": 0.3}, guarded())
+        RELEASED.set()  # what it returns now is nobody's business
+        await asyncio.sleep(0.05)
+        return outcome
+
+    outcome = asyncio.run(scene())
+    assert (outcome.ending, outcome.code) == (Ending.UNANSWERED, Code.EXCHANGE_TIMEOUT)
 
 
 def test_what_was_cut_off_while_its_lock_was_opened_has_not_begun(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Security access: the key to a device's seed is made by a function that the configuration names."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -37,13 +39,36 @@ class Lock:
 
     async def key(self, seed: bytes) -> bytes:
         """Return the key to a seed. Raises ExchangeEnded where the hook makes none; neither is ever told."""
-        try:
-            key = await asyncio.to_thread(self.hook, self.level, seed, dict(self.parameters))
-        except Exception as why:  # as above
-            raise _no_key(f"its hook raised {type(why).__name__}") from why
+        key = await self._called(seed)
+        if isinstance(key, Exception):
+            raise _no_key(f"its hook raised {type(key).__name__}") from key
         if not isinstance(key, bytes) or not 0 < len(key) <= MOST_KEY_BYTES:
             raise _no_key(f"its hook must return 1 to {MOST_KEY_BYTES} bytes")
         return key
+
+    async def _called(self, seed: bytes) -> object:
+        """Return what the hook returns, or the exception it raises.
+
+        In a thread of its own, which ends with the process: one that hangs must not keep us from stopping.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[object] = loop.create_future()
+
+        def tell(said: object) -> None:
+            if not done.done():  # nobody waits any more
+                done.set_result(said)
+
+        def work() -> None:
+            said: object
+            try:
+                said = self.hook(self.level, seed, dict(self.parameters))
+            except Exception as why:  # noqa: BLE001 - as above
+                said = why
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(tell, said)
+
+        threading.Thread(target=work, name="security access", daemon=True).start()
+        return await done
 
 
 def _no_key(why: str) -> ExchangeEnded:
