@@ -10,6 +10,7 @@ from gateway.client.bell import Bell
 from gateway.errors import LinkDown, PeerError
 from gateway.sync.backoff import Backoff
 from gateway.sync.broker import Broker
+from gateway.sync.cancellation import heed_cancellation
 from gateway.sync.link import Link, connect
 from gateway.sync.message import Incoming
 
@@ -79,7 +80,7 @@ class Connection:
                 await self._hold(listener)
             except* LinkDown as group:
                 self._note(str(next(_leaves(group))))
-            _heed_cancellation()
+            heed_cancellation()
             if loop.time() - began > STEADY_S:
                 self._backoff.reset()
             await asyncio.sleep(self._backoff.next())
@@ -129,13 +130,6 @@ async def _take(link: Link, listener: Listener) -> None:
         message = await link.receive()
         listener.took(message)
         link.acknowledge(message)
-
-
-def _heed_cancellation() -> None:
-    """Stop where we were told to in the very moment the connection was lost: a TaskGroup reports the loss alone."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import ConfigError, PeerError
 from gateway.sync.broker import Broker
+from gateway.sync.cancellation import heed_cancellation
 from gateway.sync.diagnosis import cause, silence
 from gateway.sync.dial import abandon, dial, inner
 from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_connack, of_disconnect
@@ -122,6 +123,7 @@ class Link:
             granted = await self._client.subscribe(topic_filter, qos=1)
         except aiomqtt.MqttError as why:
             raise self._loss or self._lost(Cause.NO_ANSWER, f"{topic_filter}: {why}") from why
+        heed_cancellation()
         codes = [code.value if isinstance(code, ReasonCode) else code for code in granted]
         if any(code >= _REFUSED for code in codes):
             raise PeerError(f"the broker refuses the subscription to {topic_filter}")

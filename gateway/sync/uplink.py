@@ -18,6 +18,7 @@ from gateway.event import TOMBSTONE, Event
 from gateway.ports import Store
 from gateway.sync.backoff import Backoff
 from gateway.sync.broker import Broker
+from gateway.sync.cancellation import heed_cancellation
 from gateway.sync.condition import Condition
 from gateway.sync.forbidden import Forbidden, kind_of
 from gateway.sync.link import Link, connect
@@ -143,7 +144,7 @@ class Uplink:
                 await self._hold()
             except* LinkDown as group:
                 self._note_loss(_loss_in(group), had)
-            _heed_cancellation()
+            heed_cancellation()
             await asyncio.sleep(self._backoff.next())
 
     async def _hold(self) -> None:
@@ -270,13 +271,6 @@ class Uplink:
 
     def _heard(self, _: Sequence[Event]) -> None:
         self._news.set()
-
-
-def _heed_cancellation() -> None:
-    """Stop where we were told to in the very moment the connection was lost: a TaskGroup reports the loss alone."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _loss_in(group: BaseExceptionGroup[LinkDown]) -> LinkLost:

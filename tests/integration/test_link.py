@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,25 @@ async def test_a_subscription_the_broker_refuses_is_the_peers_no(
         monkeypatch.setattr(link._client, "subscribe", refuse)
         with pytest.raises(PeerError, match="refuses the subscription"):
             await link.subscribe("forbidden/#")
+
+
+async def test_who_is_told_to_stop_while_a_subscription_is_answered_stops(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncio.wait_for` of Python 3.11 returns what comes in that moment: a gateway went on, and never ended."""
+
+    async def answer_in_that_moment(*_: Any, **__: Any) -> Any:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        return (1,)
+
+    async with connect(to(mosquitto.port)) as link:
+        monkeypatch.setattr(link._client, "subscribe", answer_in_that_moment)
+        subscribing = asyncio.create_task(link.subscribe("in/#"))
+        await asyncio.sleep(0)
+        subscribing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await subscribing
 
 
 async def test_the_brokers_receive_maximum_is_heeded(tmp_path: Path) -> None:
