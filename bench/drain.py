@@ -62,7 +62,7 @@ class Devices:
     def validate(self, _: str, arguments):
         return dict(arguments)
 
-    def capable(self, *_: str) -> bool:
+    def capable(self, *_: object) -> bool:
         return True
 
 
