@@ -1,16 +1,24 @@
 """The link on a real SocketCAN interface: what datagram sockets cannot stand in for."""
 
 import asyncio
+import fcntl
 import itertools
+import os
 import socket
 import struct
 import subprocess
+import termios
+import threading
 import time
+import tty
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from bench import link as bench
+from gateway.bus.link.raw import CAN_RAW_FD_FRAMES
+from gateway.bus.link.recvmmsg import FD_FRAME, FRAME
 from gateway.bus.wire import ERROR_FRAME, EXTENDED, Condition, Filter, Lane
 from gateway.errors import LinkDown
 from gateway.settings import BusSection
@@ -19,6 +27,8 @@ from tests.integration.link_bench import linked, until
 HEARTBEATS = Filter(0x18FF1000 | EXTENDED, 0x1FFFFF00 | EXTENDED)
 ANSWERS = Filter(0x19EF00FB | EXTENDED, 0x1FFF00FF | EXTENDED)
 SMALL_BUFFER = 65_536  # bytes
+N_SLCAN = 17  # the line discipline
+SIOCGIFNAME = 0x8910
 
 
 def ip(*words: str) -> None:
@@ -35,6 +45,46 @@ def can0() -> Iterator[str]:
     add("can0")
     yield "can0"
     subprocess.run(["ip", "link", "del", "can0"], check=False)
+
+
+class SerialLine:
+    """A CAN adapter at a serial line, as the kernel's slcan speaks with it: the adapter's end is ours."""
+
+    def __init__(self) -> None:
+        self._adapter, self._line = os.openpty()
+        tty.setraw(self._line)
+        fcntl.ioctl(self._line, termios.TIOCSETD, struct.pack("i", N_SLCAN))
+        self.name = fcntl.ioctl(self._line, SIOCGIFNAME, bytes(40)).split(b"\0")[0].decode()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        """Take what the kernel says: it waits for that."""
+        with suppress(OSError):
+            while os.read(self._adapter, 100):
+                pass
+
+    def send(self, line: str) -> None:
+        os.write(self._adapter, line.encode() + b"\r")
+        time.sleep(0.05)
+
+    def close(self) -> None:
+        os.close(self._line)
+        self._reading.join(5)  # the line has hung up
+        os.close(self._adapter)
+
+
+@pytest.fixture
+def serial_line() -> Iterator[tuple[str, SerialLine]]:
+    """A network interface with a real CAN controller, as far as the kernel knows."""
+    subprocess.run(["modprobe", "slcan"], check=True)
+    line = SerialLine()
+    try:
+        ip("set", line.name, "type", "can", "bitrate", "250000")
+        ip("set", line.name, "up")
+        yield line.name, line
+    finally:
+        line.close()
 
 
 @pytest.fixture
@@ -142,6 +192,56 @@ async def test_error_frames_tell_bus_off_and_its_end(peer):
         await until(lambda: link.stats()["error_frames"] == 4)
         assert heard.conditions[1:] == [Condition.BUS_OFF, Condition.UP, Condition.ERROR_PASSIVE, Condition.UP]
         assert heard.frames == []
+
+
+def set_up_for(can0: str, frame_bytes: int) -> None:
+    ip("set", can0, "down")
+    ip("set", can0, "mtu", str(frame_bytes))
+    ip("set", can0, "up")
+
+
+async def test_frames_of_can_fd_are_heard_and_sent_among_classical_ones(can0):
+    set_up_for(can0, FD_FRAME.size)
+    long = bytes(range(64))
+    with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as peer:
+        peer.setsockopt(socket.SOL_CAN_RAW, CAN_RAW_FD_FRAMES, 1)
+        peer.bind((can0,))
+        peer.settimeout(5)
+        async with (
+            linked(SETTINGS.model_copy(update={"fd": True})) as (link, heard),
+            linked(SETTINGS) as (classical, heard_there),
+        ):
+            peer.send(FD_FRAME.pack(0x100, 64, 0, long))
+            peer.send(frame(0x101, b"12345678"))
+            await until(lambda: len(heard.frames) == 2)
+            assert heard.contents == [(0x100, long), (0x101, b"12345678")]
+            await until(lambda: heard_there.contents == [(0x101, b"12345678")])
+            await link.send(0x102, long[:20], deadline=soon())
+            assert peer.recv(100)[:28] == FD_FRAME.pack(0x102, 20, 5, long[:20])[:28]
+            with pytest.raises(LinkDown, match="carries no CAN FD"):
+                await classical.send(0x102, long, deadline=soon())
+
+
+async def test_can_fd_on_an_interface_that_is_not_set_up_for_it_is_told_and_does_no_harm(can0):
+    set_up_for(can0, FRAME.size)
+    async with linked(SETTINGS.model_copy(update={"fd": True})) as (link, heard), linked(SETTINGS) as (other, _):
+        with pytest.raises(LinkDown, match="not set up for CAN FD"):
+            await link.send(1, bytes(64), deadline=soon())
+        await other.send(2, b"x", deadline=soon())
+        await until(lambda: heard.contents == [(2, b"x")])
+        assert link.stats()["reconnects"] == 0
+
+
+async def test_the_kernel_says_how_a_controller_is_that_was_ailing_before_the_link_opened(serial_line):
+    name, line = serial_line
+    line.send("sp128136")  # passive; errors receiving, sending
+    async with linked(SETTINGS.model_copy(update={"channel": name}), up=False) as (link, heard):
+        await until(lambda: Condition.ERROR_PASSIVE in heard.conditions)
+        assert (link.stats()["controller"], link.stats()["bitrate"]) == ("passive", 250_000)
+        line.send("sa000000")
+        await until(lambda: heard.conditions[-1] is Condition.UP)
+        told = link.stats()
+        assert (told["controller"], told["error_frames"]) == ("active", 1)
 
 
 async def test_frames_that_found_no_room_are_counted(peer):
