@@ -72,7 +72,7 @@ class Story:
         self.access.write_text(text)
         assert self.at.daemon.process is not None
         self.at.daemon.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(told := await self.reloads()) == before:
                 await asyncio.sleep(0.02)
         return told[-1]
@@ -113,7 +113,7 @@ async def test_a_gateway_with_the_wrong_certificate_says_so_in_its_health(tmp_pa
     own = Authority(tmp_path / "other").issue(GATEWAY)
     sync = f'ca_file = "{broker.ca.file}"\ncert_file = "{own.cert}"\nkey_file = "{own.key}"'
     async with scene(tmp_path, broker=broker, sync=sync) as at:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "last_error" not in (upstream := (await at.ask("get_health"))["upstream"]):
                 await asyncio.sleep(0.05)
         assert "the broker does not take our certificate" in upstream["last_error"]

@@ -60,12 +60,12 @@ async def test_a_technician_waits_drains_and_is_told(
         gateway(tmp_path) as at,
         client(at.broker.url, "tech-anna", protocol=protocol, encoding=encoding) as anna,
     ):
-        await anna.synced()
+        await anna.synced(timeout_s=60)
         assert anna.in_touch
         assert all(seen.online for seen in anna.presence.values())
         assert sorted(anna.presence) == ["module-01", "module-02", "module-03", "module-04", "pack-01"]
         at.do("module-03", "silent")
-        gone = await anna.wait_for("module-03", "OFFLINE", timeout_s=20)
+        gone = await anna.wait_for("module-03", "OFFLINE", timeout_s=60)
         assert gone.told.reason == "heartbeat_timeout"
 
         queued = await anna.queue_command(
@@ -79,7 +79,7 @@ async def test_a_technician_waits_drains_and_is_told(
         assert str(no.value).startswith("COMPONENT_OFFLINE: ")
 
         at.back("module-03")
-        await anna.wait_for("module-03", timeout_s=20)
+        await anna.wait_for("module-03", timeout_s=60)
         await at.until_ended({queued.request.request_id})
         assert (await anna.request_status(queued.request.request_id)).request.status == "COMPLETED"
         with pytest.raises(TimeoutError, match="module-03 is ONLINE, and was not OFFLINE within"):
@@ -99,7 +99,7 @@ async def test_events_are_whole_and_in_order_through_cuts_restarts_and_kills(tmp
                 ids |= {await at.write("module-02", n) for n in range(3)}
                 await at.until_ended(ids)
                 line.up()
-                await at.until(partial(have_completed, seen, ids), 30)
+                await at.until(partial(have_completed, seen, ids), 60)
             async with reading(backend, late):
                 newest = at.events()[-1]["seq"]
                 await at.until(lambda: late and late[-1].seq >= newest and seen[-1].seq >= newest)
@@ -119,7 +119,7 @@ def completed(events: list[Event]) -> set[str]:
 
 async def test_a_call_has_one_effect_though_its_answer_is_lost_with_the_connection(tmp_path: Path) -> None:
     async with gateway(tmp_path) as at, wire(at.broker.port) as line, client(line.url) as backend:
-        await backend.synced()
+        await backend.synced(timeout_s=60)
         await at.away("module-03")
         calls = []
         for value in range(6):
@@ -143,17 +143,17 @@ async def test_a_call_has_one_effect_though_its_answer_is_lost_with_the_connecti
 
 async def test_a_call_waits_for_a_gateway_that_is_away_and_says_so_when_it_does_not_come(tmp_path: Path) -> None:
     async with gateway(tmp_path, measured=False) as at, client(at.broker.url) as backend:
-        await backend.synced()
+        await backend.synced(timeout_s=60)
         at.daemon.kill()
         await at.until(lambda: not backend.in_touch)
         assert backend.presence["module-03"].presence is Presence.UNKNOWN
         with pytest.raises(NoAnswer) as silence:
-            await backend.health(within_s=0.5)
+            await backend.health(within_s=2)
         assert silence.value.may_have_had_effect
-        call = asyncio.create_task(backend.health(within_s=20))
+        call = asyncio.create_task(backend.health(within_s=60))
         await at.daemon.start()
         assert (await call).queue_depth == 0
-        assert await backend.wait_for("module-03", timeout_s=20)
+        assert await backend.wait_for("module-03", timeout_s=60)
 
 
 async def test_a_call_that_never_left_had_no_effect(tmp_path: Path) -> None:
@@ -190,4 +190,4 @@ async def test_a_gateway_with_a_new_database_is_told_and_begun_with_anew(tmp_pat
         after = items[items.index(gap) + 1 :]
         assert [item.seq for item in after] == list(range(1, len(after) + 1))
         assert isinstance(after[0], Event)
-        assert await backend.wait_for("module-03", timeout_s=20)
+        assert await backend.wait_for("module-03", timeout_s=60)

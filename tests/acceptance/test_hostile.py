@@ -37,7 +37,7 @@ TURNED_AWAY = {
     "a request refused with INVALID_ARGUMENT",
     "a request of a flood",
 }
-ANSWER_WITHIN_S = 30.0
+ANSWER_WITHIN_S = 60.0
 ASK_EVERY_S = 0.2
 AWAY = "module-04"
 ACCESS = """
@@ -144,14 +144,14 @@ async def until_sent(mob: Mob, inputs: int) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 async def test_200000_hostile_inputs_leave_it_well_small_quiet_and_at_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "Watcher", partial(Watcher, topic_filter="bms/v1/+/events/#"))
     (tmp_path / "access.toml").write_text(ACCESS)
     async with scene(tmp_path, period_ms=1000, more='[access]\nfile = "access.toml"', measured=False) as at:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             await until_online(at)
             at.do(AWAY, "silent")
             await until_online(at, AWAY)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-START_WITHIN_S = 10.0
+START_WITHIN_S = 30.0
 
 
 def free_port() -> int:

@@ -37,7 +37,7 @@ class Listener:
         return [(can_id, data) for can_id, data, _ in self.frames]
 
 
-async def until(happened: Callable[[], object], within_s: float = 10) -> None:
+async def until(happened: Callable[[], object], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not happened():
             await asyncio.sleep(0.005)

@@ -58,7 +58,7 @@ async def listening(secure: SecureMosquitto, user: str, topic_filter: str) -> As
 async def heard(link: Link, until: str) -> list[str]:
     """Return the topics of what came, up to the one that marks the end."""
     topics: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not topics or topics[-1] != until:
             message = await link.receive()
             link.acknowledge(message)

@@ -55,7 +55,7 @@ async def connected(gateway: Gateway, watcher: Watcher) -> AsyncIterator[Uplink]
         yield uplink
 
 
-async def until(holds: Any, within_s: float = 20.0) -> None:
+async def until(holds: Any, within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not holds():
             await asyncio.sleep(0.01)

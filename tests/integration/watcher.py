@@ -97,7 +97,7 @@ class Watcher:
     def states(self) -> list[str]:
         return [payload["state"] for payload in self.on("/state")]
 
-    async def until(self, holds: Callable[[], Any], within_s: float = 20.0) -> Any:
+    async def until(self, holds: Callable[[], Any], within_s: float = 60.0) -> Any:
         """Wait until `holds()` is true; returns its value."""
         deadline = time.monotonic() + within_s
         while not (value := holds()):
