@@ -9,6 +9,7 @@ import pytest
 
 from gateway.bus.commands import Catalogue
 from gateway.bus.described.compiling import described_of
+from gateway.bus.described.speaker import INBOX_LIMIT
 from gateway.bus.exchange.budget import FRAME_BITS
 from gateway.component import Component, ComponentKind
 from gateway.errors import Code, ConfigError, MisuseError, Refusal
@@ -241,6 +242,22 @@ def test_a_command_that_is_cut_off_leaves_the_way_free(tmp_path: Path) -> None:
             return await it.order("limit")
 
     assert play(scene()).ending is Ending.DONE
+
+
+def test_a_burst_of_frames_under_its_id_takes_no_more_than_its_room_and_hides_no_later_answer(tmp_path: Path) -> None:
+    async def scene() -> tuple[int, Outcome]:
+        async with described_scene(tmp_path, LIMIT) as it:
+            running = asyncio.create_task(it.order("limit"))
+            await asyncio.sleep(0.1)
+            for _, _, receive in it.gateway.listeners:
+                receive([(DONE, done(verb=8), 0.0)] * 500)
+            kept = it.executor._speakers["can0"]._open[DONE].qsize()
+            await asyncio.sleep(0.1)
+            await it.device.send(DONE, done(), deadline=0.0)
+            return kept, await running
+
+    kept, outcome = play(scene())
+    assert (kept, outcome.ending) == (INBOX_LIMIT, Ending.DONE)
 
 
 # --- the catalogue ---------------------------------------------------------------------------------------------------
