@@ -1,7 +1,8 @@
-"""How a client of the broker is set up: an aiomqtt client, and the paho client inside it that does the work."""
+"""How a client of the broker is set up, aiomqtt's and the paho client inside it, and what theirs is in our words."""
 
 import logging
 import socket
+import ssl
 from contextlib import suppress
 from typing import Any, Final
 
@@ -9,9 +10,11 @@ import aiomqtt
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.sync.broker import Broker
-from gateway.sync.message import Outgoing
+from gateway.sync.loss import Cause, of_connack
+from gateway.sync.message import Incoming, Outgoing
 
 RECEIVE_MAXIMUM: Final = 16  # requests on their way to us and not acknowledged
 
@@ -52,6 +55,37 @@ def dial(broker: Broker, will: Outgoing | None, within_s: float) -> aiomqtt.Clie
 def inner(client: aiomqtt.Client) -> paho.Client:
     """Return the paho client inside."""
     return client._client  # noqa: SLF001 - aiomqtt offers no other way to hold an acknowledgement back
+
+
+def why_not_open(why: BaseException) -> Cause:
+    """Return what kept a connection from being made; aiomqtt hides what the socket said behind its own error."""
+    if isinstance(why, aiomqtt.MqttCodeError):
+        code = why.rc.value if isinstance(why.rc, ReasonCode) else why.rc
+        return of_connack(code or 0)
+    below = why.__context__ if isinstance(why, aiomqtt.MqttError) else why
+    if isinstance(below, ssl.SSLError):
+        return Cause.TLS_FAILED
+    if isinstance(below, socket.gaierror | ValueError):
+        return Cause.UNKNOWN_HOST
+    if below is None or (isinstance(below, TimeoutError) and not below.args):  # aiomqtt's own patience, not a socket's
+        return Cause.NO_ANSWER
+    return Cause.UNREACHABLE
+
+
+def incoming_of(message: paho.MQTTMessage) -> Incoming:
+    """Return a message that came in."""
+    properties = message.properties
+    return Incoming(
+        topic=message.topic,
+        payload=bytes(message.payload),
+        qos=message.qos,
+        retain=message.retain,
+        mid=message.mid,
+        content_type=getattr(properties, "ContentType", None),
+        correlation=getattr(properties, "CorrelationData", None),
+        response_topic=getattr(properties, "ResponseTopic", None),
+        expiry_s=getattr(properties, "MessageExpiryInterval", None),
+    )
 
 
 def abandon(client: paho.Client) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import logging
 import socket
-import ssl
 import struct
 import sys
 import termios
@@ -29,8 +28,9 @@ from gateway.errors import ConfigError, PeerError
 from gateway.sync.broker import Broker
 from gateway.sync.cancellation import heed_cancellation
 from gateway.sync.diagnosis import cause, silence
-from gateway.sync.dial import abandon, dial, inner
-from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_connack, of_disconnect
+from gateway.sync.dial import abandon, dial, incoming_of, inner, why_not_open
+from gateway.sync.inbox import Inbox
+from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_disconnect
 from gateway.sync.message import Incoming, Outgoing, PublishRefused, Unpublishable
 from gateway.sync.publishing import Publishing
 from gateway.sync.window import MOST, Window
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN_S: Final = 30.0  # a broker that is alive acknowledges the oldest of our publishes within this
 _CONNECT_WITHIN_S: Final = 10.0
 _LEAVE_WITHIN_S: Final = 1.0
-_INBOX: Final = 256  # messages read and not yet taken; only QoS 0, which has no flow control, can fill it
 _REFUSED: Final = 0x80  # reason codes from here on are failures
 _NO_ROOM: Final = 0x97  # quota exceeded
 _NEVER: Final = frozenset({0x90, 0x95, 0x99})  # topic, packet size, format: no use in repeating this message
@@ -52,20 +51,18 @@ _UNREADABLE: Final = (MQTTException, struct.error, LookupError, ValueError)  # w
 class Link:
     """A connection that stands.
 
-    `session_present`: the broker still had our session. `dropped`: messages turned away because they cannot be read,
-    or because nobody took those before them. `window`: what is under way.
+    `session_present`: the broker still had our session. `window`: what is under way.
     """
 
     def __init__(self, client: aiomqtt.Client, broker: Broker) -> None:
         self.session_present = False
-        self.dropped = 0
+        self._unreadable = 0
         self._loop = asyncio.get_running_loop()
         self.window = Window(self._loop.time)
         self._broker = broker
         self._client = client
         self._paho = inner(client)
-        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(_INBOX)
-        self._takers: dict[str, Callable[[Incoming], None]] = {}
+        self._inbox = Inbox()
         self._largest: int | None = None  # packet the broker takes, bytes
         self._closed = False
         self._loss: LinkLost | None = None
@@ -103,7 +100,7 @@ class Link:
                 raise self._lost(Cause.PROTOCOL_ERROR, f"no MQTT: {_heard(garbled)}")
             self._opening.result()
         except (aiomqtt.MqttError, OSError, ValueError) as why:  # ValueError: a host name that cannot be one
-            raise self._lost(_why_not_open(why), cause(why, self._broker)) from why
+            raise self._lost(why_not_open(why), cause(why, self._broker)) from why
         except asyncio.CancelledError:
             if not self._opening.cancelled():
                 self._opening.cancel()
@@ -118,7 +115,7 @@ class Link:
         Raises PeerError where the broker refuses, LinkLost.
         """
         if take is not None:
-            self._takers[topic_filter] = take
+            self._inbox.hand(topic_filter, take)
         try:
             granted = await self._client.subscribe(topic_filter, qos=1)
         except aiomqtt.MqttError as why:
@@ -178,7 +175,14 @@ class Link:
 
     async def receive(self) -> Incoming:
         """Return the next message. It comes again after a reconnect unless `acknowledge` is called for it."""
+        if self._inbox.owed and self._inbox.empty:
+            self._cut(Cause.RECEIVE_MAXIMUM, "sent more than it may, and must send some of it again")
         return await self._inbox.get()
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were turned away: they cannot be read, or nobody took those before them."""
+        return self._unreadable + self._inbox.dropped
 
     def acknowledge(self, message: Incoming) -> None:
         """Tell the broker that `message` has been dealt with. Nothing happens on a connection that is gone."""
@@ -223,7 +227,9 @@ class Link:
         if self._closed or self._loss is not None or not self.window.under_way():
             return
         if stuck_s >= ANSWER_WITHIN_S:
-            self._cut()
+            alive = self._asked and not self._paho._ping_t  # noqa: SLF001 - 0: the answer to our ping has come
+            ended = Cause.STALLED if alive else Cause.HALF_OPEN
+            self._cut(ended, f"no acknowledgement within {ANSWER_WITHIN_S:g} s")
             return
         if stuck_s >= ANSWER_WITHIN_S / 2 and not self._asked:
             self._paho._send_pingreq()  # noqa: SLF001 - paho asks only after silence
@@ -233,9 +239,8 @@ class Link:
         wait_s = (ANSWER_WITHIN_S if self._asked else ANSWER_WITHIN_S / 2) - stuck_s
         self._look = self._loop.call_later(max(wait_s, 0.0), self._look_for_progress)
 
-    def _cut(self) -> None:
-        alive = self._asked and not self._paho._ping_t  # noqa: SLF001 - 0: the answer to our ping has come
-        self._lost(Cause.STALLED if alive else Cause.HALF_OPEN, f"no acknowledgement within {ANSWER_WITHIN_S:g} s")
+    def _cut(self, ended: Cause, why: str) -> None:
+        self._lost(ended, why)
         connection = self._paho.socket()
         if isinstance(connection, socket.socket):
             with suppress(OSError):
@@ -295,32 +300,15 @@ class Link:
         try:
             return self._read_publish()
         except _UNREADABLE:
-            self.dropped += 1
+            self._unreadable += 1
             head, packet = self._paho._in_packet["command"], self._paho._in_packet["packet"]  # noqa: SLF001 - as above
             mid_at = 2 + int.from_bytes(packet[:2], "big")
             return self._paho.ack(int.from_bytes(packet[mid_at : mid_at + 2], "big"), head >> 1 & 3)
 
     def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        properties = message.properties
-        incoming = Incoming(
-            topic=message.topic,
-            payload=bytes(message.payload),
-            qos=message.qos,
-            retain=message.retain,
-            mid=message.mid,
-            content_type=getattr(properties, "ContentType", None),
-            correlation=getattr(properties, "CorrelationData", None),
-            response_topic=getattr(properties, "ResponseTopic", None),
-            expiry_s=getattr(properties, "MessageExpiryInterval", None),
-        )
-        if (take := self._takers.get(incoming.topic)) is not None:
-            take(incoming)
+        incoming = incoming_of(message)
+        if self._inbox.put(incoming):
             self.acknowledge(incoming)
-            return
-        try:
-            self._inbox.put_nowait(incoming)
-        except asyncio.QueueFull:
-            self.dropped += 1  # with QoS 1 it is not lost: never acknowledged, it comes again
 
     def _published(self, mid: int, code: int) -> None:
         sent = self.window.pop(mid)
@@ -364,21 +352,6 @@ def _meaning(code: int) -> str:
         return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
     except (LookupError, ValueError):
         return f"reason code {code:#x}"
-
-
-def _why_not_open(why: BaseException) -> Cause:
-    """Return what kept a connection from being made; aiomqtt hides what the socket said behind its own error."""
-    if isinstance(why, aiomqtt.MqttCodeError):
-        code = why.rc.value if isinstance(why.rc, ReasonCode) else why.rc
-        return of_connack(code or 0)
-    below = why.__context__ if isinstance(why, aiomqtt.MqttError) else why
-    if isinstance(below, ssl.SSLError):
-        return Cause.TLS_FAILED
-    if isinstance(below, socket.gaierror | ValueError):
-        return Cause.UNKNOWN_HOST
-    if below is None or (isinstance(below, TimeoutError) and not below.args):  # aiomqtt's own patience, not a socket's
-        return Cause.NO_ANSWER
-    return Cause.UNREACHABLE
 
 
 def _heard(future: "asyncio.Future[None]") -> BaseException | None:

@@ -12,9 +12,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import LinkDown, PeerError
+from gateway.sync import inbox
 from gateway.sync import link as module
 from gateway.sync.broker import Broker
 from gateway.sync.link import connect
+from gateway.sync.loss import Cause, LinkLost
 from gateway.sync.message import Outgoing, PublishRefused, Unpublishable
 from tests.integration.broker import Mosquitto, free_port
 from tests.integration.watcher import Watcher
@@ -144,13 +146,41 @@ async def test_messages_come_with_what_mqtt_5_adds_and_again_unless_acknowledged
 async def test_what_nobody_takes_is_turned_away_beyond_a_bound_and_counted(
     mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_INBOX", 3)
+    monkeypatch.setattr(inbox, "ROOM", 3)
     with Watcher(mosquitto.port) as other:
         async with connect(to(mosquitto.port)) as link:
             await link.subscribe("in/#")
             for n in range(5):
+                other.publish(f"in/{n}", b"x", qos=0)
+            other.publish("in/5", b"y")
+            await other.until(lambda: link.dropped == 2)
+            came = [await link.receive() for _ in range(4)]
+    assert [message.topic for message in came] == ["in/0", "in/1", "in/2", "in/5"], "QoS 1 has room of its own"
+
+
+async def test_what_found_no_room_and_must_not_be_lost_comes_again_by_the_next_connection(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "ROOM_ACKNOWLEDGED", 3)
+    lasting, topics = to(mosquitto.port, session_expiry_s=60), []
+    with Watcher(mosquitto.port) as other:
+        async with connect(lasting) as link:
+            await link.subscribe("in/#")
+            for n in range(5):
                 other.publish(f"in/{n}", b"x")
             await other.until(lambda: link.dropped == 2)
+            for _ in range(3):
+                topics.append((message := await link.receive()).topic)
+                link.acknowledge(message)
+            await other.until(lambda: mosquitto.log_text().count("Received PUBACK from link-test") == 3)
+            taking = asyncio.create_task(link.receive())
+            with pytest.raises(LinkLost) as lost:
+                await link.watch()
+            taking.cancel()
+        assert lost.value.cause is Cause.RECEIVE_MAXIMUM
+        async with connect(lasting) as link:
+            topics += [(await link.receive()).topic for _ in range(2)]
+    assert topics == [f"in/{n}" for n in range(5)]
 
 
 @pytest.mark.parametrize("granted", [[ReasonCode(PacketTypes.SUBACK, "Not authorized")], (128,)])
