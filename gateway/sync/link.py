@@ -322,8 +322,9 @@ class Link:
             sent.set_exception(Unpublishable(told))
         elif code in {NOT_AUTHORIZED, _NO_ROOM}:
             sent.set_exception(PublishRefused(told))
-        else:
+        else:  # it says nothing about this message: on another connection it may go
             sent.set_exception(LinkLost(Cause.REFUSED, told))
+            self._cut(Cause.REFUSED, f"refuses a publish: {_meaning(code)}")
         _heard(sent)  # not everybody waits for theirs
 
     # --- what goes out ----------------------------------------------------------------------------------------------

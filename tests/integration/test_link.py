@@ -260,6 +260,24 @@ async def test_a_reason_code_tells_whether_repeating_helps(
                 await link.acknowledged(sent)
 
 
+async def test_a_broker_that_refuses_a_publish_for_no_reason_of_its_own_is_left_so_that_nothing_waits_for_ever(
+    mosquitto: Mosquitto,
+) -> None:
+    """The request whose answer it was comes again by the next connection; by this one it never would."""
+    async with connect(to(mosquitto.port)) as link:
+        mosquitto.freeze()
+        sent = await link.send(Outgoing("out", b"x"))
+        (mid,) = link.window._sent
+        link._published(mid, 0x80)
+        mosquitto.thaw()
+        async with asyncio.timeout(10):
+            with pytest.raises(LinkLost) as lost:
+                await link.watch()
+        with pytest.raises(LinkDown):
+            await link.acknowledged(sent)
+    assert lost.value.cause is Cause.REFUSED
+
+
 async def test_what_was_under_way_at_the_end_is_told_so(mosquitto: Mosquitto) -> None:
     async with connect(to(mosquitto.port)) as link:
         mosquitto.freeze()
