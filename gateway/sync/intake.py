@@ -21,6 +21,8 @@ from gateway.sync.signed import Sealed, bad_signature, check, is_sealed, open_en
 from gateway.sync.topics import Topics
 
 READ_FOR_ONE: Final = 4  # requests are read for every one that the actor may ask: the others are told to wait
+MAY_BE_URGENT: Final = frozenset({"queue_command", "queue_pairing_request"})  # nobody has read yet whether they are
+URGENT: Final = "(urgent)"  # after a name, of which brackets are no part
 STRANGERS: Final = "(strangers)"  # the account of all whom no access file names: making names up gains nothing
 
 
@@ -88,8 +90,11 @@ class Intake:
         return Asking(name, request, self._access.actor(name), REQUESTS.get(request), account)
 
     def _is_flood(self, asking: Asking) -> bool:
+        """Whether somebody asks too often. What may be an emergency is counted apart: nothing else drowns it."""
         looks = asking.actor is not None and asking.verb is not None and not asking.verb.changes
         who = asking.name if looks else asking.account  # without an access file everybody may look
+        if asking.request in MAY_BE_URGENT:
+            who += URGENT
         most = READ_FOR_ONE * self._per_minute()
         return self._rates.take(who, self._clock.monotonic(), most).wait_ms > 0
 

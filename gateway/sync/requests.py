@@ -38,7 +38,7 @@ from gateway.sync.topics import Topics
 
 log = logging.getLogger(__name__)
 
-WAITING: Final = 256  # requests read and not yet answered, of all actors: more than one actor alone may have
+WAITING: Final = 512  # requests read and not yet answered, of all actors: more than one actor alone may have
 AT_A_TIME: Final = 16  # are being answered, without those that wait for slow work
 SLOW_PER_ACTOR: Final = 4
 OVERTAKE_AFTER_S: Final = 1.0

@@ -16,7 +16,7 @@ from gateway.sync.intake import READ_FOR_ONE
 from gateway.sync.message import Incoming, Outgoing, PublishRefused
 from gateway.sync.payload import Encoding, decode_reply, encode
 from gateway.sync.refusals import FIRST
-from gateway.sync.requests import AT_A_TIME, SLOW_PER_ACTOR, WAITING, RequestServer
+from gateway.sync.requests import AT_A_TIME, PER_MINUTE, SLOW_PER_ACTOR, WAITING, RequestServer
 from gateway.sync.topics import Topics
 from tests.doubles import FakeClock
 
@@ -511,6 +511,20 @@ async def test_a_flood_is_answered_up_to_a_bound_then_dropped_and_counted_and_ot
     rows = [(entry.action, entry.subject) for entry in scene.audited if entry.code == "RATE_LIMITED"]
     assert rows == [("queue_command", "gateway")] * FIRST + [("several", f"{1000 - most - FIRST} more")]
     assert len(scene.audited) <= 2 * (FIRST + 1), "the first of each code, and how many more"
+
+
+async def test_whoever_floods_us_with_anything_else_may_still_ask_for_an_emergency() -> None:
+    scene = Scene(per_minute=lambda: 10)
+    async with scene.serving():
+        await flood(scene, (scene.request("anna", "get_health", f"call-{n:04}") for n in range(1000)))
+        await scene.receive(scene.request("anna", "set_params", "params-001"))
+        assert [reply["id"] for reply in scene.channel.replies if reply["id"] == "params-001"] == []
+        await scene.receive(scene.request("anna", "queue_command", "urgent-001", command_type="emergency_open"))
+    assert scene.channel.replies[-1]["id"] == "urgent-001"
+
+
+def test_there_is_room_for_all_that_one_actor_may_have_waiting_and_more() -> None:
+    assert 2 * READ_FOR_ONE * PER_MINUTE < WAITING
 
 
 async def test_made_up_names_gain_nothing_and_cost_nothing() -> None:
