@@ -4,7 +4,7 @@ Cheap things first, and everything bounded: how often, then size and nesting, th
 or changed here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,7 +49,10 @@ class TurnedAway:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it was read. `no`: already refused by what it brings; else `actor` and `life` are known."""
+    """One request as it was read. `no`: already refused by what it brings; else `actor` and `life` are known.
+
+    `key`: the public key by which it is signed; None: it is not signed.
+    """
 
     asking: Asking
     call_id: str
@@ -58,6 +61,7 @@ class Request:
     encoding: Encoding
     life: Life | None
     no: Refusal | None = None
+    key: bytes | None = None
 
 
 class Intake:
@@ -85,9 +89,18 @@ class Intake:
             return TurnedAway("a request of a flood", delivery.topic, asking, Code.RATE_LIMITED)
         return self._decoded(asking, delivery)
 
+    def holds(self, request: Request) -> bool:
+        """Whether who asks may still do so as when the request was read: the access file may be another by now."""
+        asking = request.asking
+        key_holds = request.key is None or request.key in self._keys(asking).values()
+        return key_holds and self._access.actor(asking.name) == asking.actor
+
     def _asking(self, name: str, request: str) -> Asking:
         account = name if name in self._access.actors else STRANGERS
         return Asking(name, request, self._access.actor(name), REQUESTS.get(request), account)
+
+    def _keys(self, asking: Asking) -> Mapping[str, bytes]:
+        return self._access.keys.get(asking.name, {})
 
     def _is_flood(self, asking: Asking) -> bool:
         """Whether somebody asks too often. What may be an emergency is counted apart: nothing else drowns it."""
@@ -118,14 +131,15 @@ class Intake:
         except Refusal as no:
             refusal = no
         content = digest(asking.request, fields)
-        return Request(asking, call_id, fields, content, encoding, life, refusal)
+        key = None if sealed is None else self._keys(asking).get(sealed.key_id)
+        return Request(asking, call_id, fields, content, encoding, life, refusal, key)
 
     def _admit(self, asking: Asking, fields: dict[str, Any], sealed: Sealed | None, delivery: Incoming) -> Life:
         """Return how long a request lives. Raises Refusal for strangers, signatures and times that do not hold."""
         if asking.actor is None:
             raise Refusal(Code.NOT_AUTHORIZED, "The access file does not name you.")
         if sealed is not None:
-            check(sealed, delivery.topic, self._access.keys.get(asking.name, {}))
+            check(sealed, delivery.topic, self._keys(asking))
             return take_signed_life(fields, self._clock, delivery.expiry_s)
         if asking.actor.role in self._must_sign and asking.verb is not None and asking.verb.changes:
             raise Refusal(Code.BAD_SIGNATURE, f"The role {asking.actor.role} must sign what it changes over MQTT.")

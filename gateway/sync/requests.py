@@ -210,6 +210,8 @@ class RequestServer:
         asking, life = request.asking, request.life
         if no is None and (life is None or life.due <= self._clock.wall_ms()):  # time counts on while it is not trusted
             no = Refusal(Code.REQUEST_EXPIRED)
+        if no is None and not self._intake.holds(request):
+            no = Refusal(Code.NOT_AUTHORIZED, "The access file has changed since you asked.")
         if no is not None or asking.actor is None or life is None:
             return await self._refuse(request, no or Refusal(Code.NOT_AUTHORIZED))
         call = Call(asking.name, request.call_id, request.digest, life.until)

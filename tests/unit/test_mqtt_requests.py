@@ -551,6 +551,30 @@ async def test_without_an_access_file_everybody_may_look_and_made_up_names_chang
     assert len(scene.api.calls) == 140
 
 
+@pytest.mark.parametrize(
+    "newer",
+    [
+        pytest.param({}, id="dismissed"),
+        pytest.param({"anna": Actor("anna", Role.VIEWER, transport="mqtt")}, id="demoted"),
+    ],
+)
+async def test_what_waits_for_its_turn_when_its_actor_is_dismissed_has_no_effect(newer: dict[str, Actor]) -> None:
+    access = Access(actors=ACTORS)
+    scene = Scene(access=access)
+    scene.api.hold["get_health"] = asyncio.Event()
+    async with scene.serving():
+        await scene.receive(scene.request("anna", "get_health"))
+        await scene.receive(scene.request("anna", "queue_command", "call-0002"))
+        access.actors = newer
+        scene.api.hold["get_health"].set()
+        await settle()
+    assert [request for _, request, _ in scene.api.effects] == ["get_health"]
+    assert scene.error() == "NOT_AUTHORIZED"
+    assert [(entry.actor, entry.action, entry.code) for entry in scene.audited] == [
+        ("anna", "queue_command", "NOT_AUTHORIZED")
+    ]
+
+
 async def test_refusals_of_reads_are_answered_and_not_audited() -> None:
     async with Scene().serving() as scene:
         await scene.receive(scene.request(expires_at="2001-01-01T00:00:00Z"))

@@ -342,3 +342,20 @@ async def test_no_key_and_no_signature_is_ever_logged_audited_or_shown(caplog: p
         for spelled in (secret.hex(), base64.b64encode(secret).decode(), repr(secret)[2:-1]):
             assert spelled.lower() not in told
     assert "signature" in told, "it was looked at"
+
+
+async def test_what_a_key_signed_has_no_effect_once_the_key_is_taken_away_though_it_waited_already() -> None:
+    scene = SignedScene()
+    scene.api.hold["get_health"] = asyncio.Event()
+    known = ACCESS.keys
+    async with scene.serving():
+        await scene.receive(scene.signed("get_health"))
+        await scene.receive(scene.signed(call_id="call-0002"))
+        try:
+            ACCESS.keys = {**known, "root": {"laptop": ANNAS.public_bytes()}}
+            scene.api.hold["get_health"].set()
+            await settle()
+        finally:
+            ACCESS.keys = known
+    assert [request for _, request, _ in scene.api.effects] == ["get_health"]
+    assert scene.error() == "NOT_AUTHORIZED"
