@@ -40,8 +40,9 @@ class Faults:
         """What was told since the beginning of this test."""
         return [each for each in self.host.upstream.events() if each["seq"] > self._last_seq and each["type"] in types]
 
-    def await_event(self, event: str, count: int = 1) -> dict[str, Any]:
-        return until(lambda: self.events(event)[count - 1 : count], event)[0]["attributes"]
+    def await_event(self, event: str) -> dict[str, Any]:
+        told: dict[str, Any] = until(lambda: self.events(event), event)[0]["attributes"]
+        return told
 
     def await_all_offline(self) -> None:
         for component in NODES:
@@ -66,6 +67,7 @@ def faults(host) -> Iterator[Faults]:
 
 
 def health() -> dict[str, Any]:
+    bus: dict[str, Any]
     (bus,) = ask("get_health")["buses"]
     return bus
 

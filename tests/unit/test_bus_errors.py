@@ -60,18 +60,22 @@ def test_a_controller_is_in_the_state_that_it_told_last(frame, state):
     assert controller.state is state
 
 
+def counters(controller: Controller) -> tuple[int | None, int | None]:
+    return controller.transmit_errors, controller.receive_errors
+
+
 def test_error_counters_are_taken_where_the_frame_has_them_and_kept_where_it_has_not():
     controller = Controller()
     controller.note(*told(0x020, sending=9))  # not said to be counters
-    assert controller.transmit_errors is None
+    assert counters(controller) == (None, None)
     controller.note(*told(CONTROLLER, 0x20, sending=136, receiving=3))  # as older drivers tell
-    assert (controller.transmit_errors, controller.receive_errors) == (136, 3)
+    assert counters(controller) == (136, 3)
     controller.note(*told(CONTROLLER, 0x08))
-    assert (controller.transmit_errors, controller.receive_errors) == (136, 3)
+    assert counters(controller) == (136, 3)
     controller.note(*told(CONTROLLER | COUNTERS, 0x40))
-    assert (controller.transmit_errors, controller.receive_errors) == (0, 0)
+    assert counters(controller) == (0, 0)
     controller.note(*told(RESTARTED))  # whatever they are now
-    assert controller.transmit_errors is None
+    assert counters(controller) == (None, None)
 
 
 def test_a_controller_is_put_into_words():

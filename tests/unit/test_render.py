@@ -270,7 +270,7 @@ def test_a_bus_is_said_by_what_is_heard_and_what_is_remarkable(bus: dict[str, An
     assert plain(condition(bus)) == shown
 
 
-BUSY = {
+BUSY: dict[str, Any] = {
     "state": "UP",
     "heard": "UP",
     "controller": "active",
