@@ -16,6 +16,7 @@ LAST_EXTENDED: Final = 0x1FFF_FFFF
 BYTE: Final = 0xFF
 
 CanId = Annotated[int, Field(ge=0, le=LAST_EXTENDED)]
+Byte = Annotated[int, Field(ge=0, le=BYTE)]
 SignalName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 _ALLOWED: Final = {  # type -> the keys it may have beside it
     "dbc": {"message", "any_of", "node_signal", "counter", "counter_max", "crc", "profile", "data_id"},
@@ -47,7 +48,7 @@ class HeartbeatSection(BaseModel):
     crc: SignalName | None = None
     profile: Literal["E2E_P01", "E2E_P02", "E2E_P05", "XOR8", "SUM8"] | None = None
     data_id: (
-        Annotated[int, Field(ge=0, le=0xFFFF)] | Annotated[list[int], Field(min_length=16, max_length=16)] | None
+        Annotated[int, Field(ge=0, le=0xFFFF)] | Annotated[list[Byte], Field(min_length=16, max_length=16)] | None
     ) = None
     id: CanId | None = None
     mask: CanId | None = None
@@ -79,8 +80,7 @@ class HeartbeatSection(BaseModel):
         """Profile 2 has one byte, or one for each counter; all others have one number."""
         if isinstance(self.data_id, list) and (self.profile != "E2E_P02" or self.counter is None):
             raise ValueError("data_id is a list only for profile E2E_P02 with a counter")
-        ids = self.data_id if isinstance(self.data_id, list) else [self.data_id or 0]
-        if self.profile == "E2E_P02" and max(ids) > BYTE:
+        if self.profile == "E2E_P02" and isinstance(self.data_id, int) and self.data_id > BYTE:
             raise ValueError("data_id of profile E2E_P02 is at most 255")
 
 

@@ -1,10 +1,12 @@
 """Databases of messages that others wrote: DBC, KCD, SYM and ARXML, read as they are found.
 
-A file is read strictly, else laxly, else (a DBC) after repairs; the report says which, and what was changed. Whatever
-cannot be read is a ConfigError with file and line. How large a file may be is bounded, since reading takes half a
-millisecond a kilobyte on a fast machine, and twenty times that on a small one.
+A file is read as it is, and if that fails (a DBC) after repairs; messages that contradict themselves or each other are
+tolerated. The report says all of it. Whatever cannot be read is a ConfigError with file and line. How large a file, and
+a message, may be is bounded: reading takes half a millisecond a kilobyte of a sane file on a fast machine, thirty times
+that of one made for it, and in no case more than in proportion.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from cantools.database.can.message import Message
 
 MOST_BYTES: Final[Mapping[str, int]] = {".dbc": 4 << 20, ".kcd": 4 << 20, ".sym": 4 << 20, ".arxml": 32 << 20}
+LONGEST_MESSAGE: Final = 4096  # bytes; J1939 carries 1785, CAN XL 2048
 CACHED: Final = 16  # files; a gateway has at most 8 buses with a few each
+_SIZES: Final[Mapping[str, re.Pattern[str]]] = {  # where a size or a place is written that has six digits or more
+    ".dbc": re.compile(r"^[ \t]*(?:BO_[^:\n]*:|SG_[^:\n]*:[ \t]*\d*+\|?)[ \t]*\d{6,}", re.MULTILINE),
+    ".kcd": re.compile(r"""\b(?:length|offset)\s*=\s*["']\s*\d{6,}"""),
+    ".sym": re.compile(r"^(?:Len|DLC)=\s*\d{6,}|^(?:Sig|Var)=\S+\s+(?:\w+\s+)?\d{6,}", re.MULTILINE),
+    ".arxml": re.compile(r"<(?:[A-Z-]*LENGTH|START-POSITION|[A-Z-]*OFFSET)>\s*\d{6,}"),
+}
+_DIGITS: Final = re.compile(r"(?<!\d)\d{400}")  # the largest float is written with 309
 _AT_LINE: Final = re.compile(r"\bat line (\d+)(?:, column (\d+))?", re.IGNORECASE)
 _XML: Final = frozenset({".kcd", ".arxml"})
 _MARK: Final = re.compile(r">>!<<")  # where the parser points into the line
@@ -64,6 +74,10 @@ def _load(path: Path, _changed_ns: int, size: int) -> Definitions:
     if size > most:
         raise ConfigError([f"{path}: has {size} bytes; at most {most} are read"])
     text = _text_of(path, suffix)
+    for pattern in (_SIZES[suffix], _DIGITS):  # readers take time and memory in proportion to such numbers
+        if absurd := pattern.search(text):
+            line = text.count("\n", 0, absurd.end()) + 1
+            raise ConfigError([f"{path}:{line}: no message has so much room: {absurd[0].split()[-1]:.40}"])
     try:
         database, reading, changes = _read(text, suffix)
     except _Unreadable as why:
@@ -113,26 +127,32 @@ def _text_of(path: Path, suffix: str) -> str:
 
 
 def _read(text: str, suffix: str) -> "tuple[Database, Reading, list[Change]]":
-    """Return the database, how it could be read, and what was changed. Raises _Unreadable."""
+    """Return the database, how it could be read, and what was changed or tolerated. Raises _Unreadable."""
     kind = suffix.removeprefix(".")
     try:
-        return _parse(text, kind, strict=True), Reading.STRICT, []
+        database, changes = _parse(text, kind), list[Change]()
     except _Unreadable as first:
-        try:
-            return _lax(text, kind, Reading.LAX, [])
-        except _Unreadable:
-            if kind != "dbc":
-                raise first from None
+        if kind != "dbc":
+            raise
         text, changes = normalise(text)
         try:
-            return _lax(text, kind, Reading.NORMALISED, changes)
+            database = _parse(text, kind)
         except _Unreadable:
             raise first from None  # the repairs did not help: the file's own first fault is what its owner must see
+    tolerated = [*_doubles(database), *_misfits(database)]
+    reading = Reading.NORMALISED if changes else Reading.LAX if tolerated else Reading.STRICT
+    return database, reading, [*changes, *tolerated]
 
 
-def _lax(text: str, kind: str, reading: Reading, changes: list[Change]) -> "tuple[Database, Reading, list[Change]]":
-    database = _parse(text, kind, strict=False)
-    return database, reading, [*changes, *_misfits(database)]
+def _doubles(database: "Database") -> Iterator[Change]:
+    """Name every message that stands in for another one of its name or id."""
+    names, ids = dict[str, str](), dict[int, str]()
+    for message in database.messages:
+        told = f"message {message.name}, id {message.frame_id:#x}"
+        before = {names.get(message.name, told), ids.get(can_id_of(message), told)} - {told}
+        names[message.name] = ids[can_id_of(message)] = told
+        for each in sorted(before):
+            yield Change(Rule.DOUBLE, 0, f"{told}, for {each}")
 
 
 def _misfits(database: "Database") -> Iterator[Change]:
@@ -144,16 +164,21 @@ def _misfits(database: "Database") -> Iterator[Change]:
             message.refresh(strict=True)
         except Error as why:
             yield Change(Rule.MISFIT, 0, str(why).rstrip("."))
-        message.refresh(strict=False)
 
 
-def _parse(text: str, kind: str, *, strict: bool) -> "Database":
+def _parse(text: str, kind: str) -> "Database":
     import cantools.database  # noqa: PLC0415 - half a second on a slow board; what never speaks a foreign protocol never pays it
 
-    with _told():
-        parsed: Any = cantools.database.load_string(text, database_format=kind, strict=strict)
+    logging.getLogger("cantools").setLevel(logging.ERROR)  # it warns of every double, a line each: our report does
+    with _told():  # not strict: a strict reader makes room for every bit of a message, whatever length the file says
+        parsed: Any = cantools.database.load_string(text, database_format=kind, strict=False)
     if not hasattr(parsed, "messages"):
         raise _Unreadable(": describes diagnostics, not messages")
+    for message in parsed.messages:
+        if message.length > LONGEST_MESSAGE:
+            raise _Unreadable(
+                f": message {message.name} has {message.length} bytes; at most {LONGEST_MESSAGE} are read"
+            )
     return parsed  # type: ignore[no-any-return] # cantools is not typed here
 
 

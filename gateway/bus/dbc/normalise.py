@@ -112,12 +112,13 @@ def _missing_section(outline: Outline) -> Iterator[Edit]:
 def _digits_first(outline: Outline) -> Iterator[Edit]:
     """Put an underscore before names that begin with a digit, wherever they stand."""
     for statement in outline.statements:
+        line, counted = statement.line, 0
         for found in _BEGINS_WITH_DIGIT.finditer(statement.text):
             name = found["name"]
             if name is None or _NUMBER.fullmatch(name):
                 continue
-            at = statement.start + found.start("name")
-            line = statement.line + statement.text.count("\n", 0, found.start("name"))
+            line, counted = line + statement.text.count("\n", counted, found.start()), found.start()
+            at = statement.start + found.start()
             yield Edit(at, at, "_", Change(Rule.IDENTIFIER, line, f"{name} is now _{name}"))
 
 

@@ -10,7 +10,7 @@ class Reading(StrEnum):
     """How a file could be read: the first way that succeeded."""
 
     STRICT = "strict"  # as it is
-    LAX = "lax"  # as it is, with messages that contradict themselves
+    LAX = "lax"  # as it is, with messages that contradict themselves or each other
     NORMALISED = "normalised"  # after a repair of its text
 
 
@@ -22,6 +22,7 @@ class Rule(StrEnum):
     EXTENDED_ID = "an id of more than 11 bits needs bit 31 set to say that it has 29"
     REFERENCE = "a line about a message that is known under its 29-bit id lacked bit 31"
     DANGLING = "a line about a message or signal that the file does not define"
+    DOUBLE = "of several messages of one name or id only the last counts"
     MISFIT = "signals overlap or do not fit into their message"
 
 
@@ -61,6 +62,6 @@ class Report:
 
 _HOW: Final = {
     Reading.STRICT: "as it is",
-    Reading.LAX: "as it is, though some of its messages contradict themselves",
+    Reading.LAX: "as it is, though some of its messages contradict themselves or each other",
     Reading.NORMALISED: "after repairs",
 }
