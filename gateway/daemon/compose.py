@@ -165,7 +165,9 @@ def _outside(gateway: Gateway, api: Api, way_up: WayUp, knocks: Tally, tuning: T
 
     access = load_access(file, frozenset(component.component_id for component in gateway.registry))
     work: Work = [
-        ControlSocket(path=at.socket, group=at.socket_group, api=api, clock=gateway.clock, tally=knocks).run(),
+        ControlSocket(
+            path=at.socket, group=at.socket_group, api=api, clock=gateway.clock, tally=knocks, audit=audit
+        ).run(),
         AccessReload(access, file, gateway.registry, audit).run(),
     ]
     if gateway.settings.sync is not None:

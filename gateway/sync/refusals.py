@@ -22,10 +22,11 @@ Audit = Callable[[AuditEntry], Awaitable[None]]
 
 
 class Refusals:
-    """Counts what is refused and audits it. `audit` writes one row."""
+    """Counts what is refused over one `transport` and audits it. `audit` writes one row."""
 
-    def __init__(self, audit: Audit, tally: Tally) -> None:
+    def __init__(self, audit: Audit, tally: Tally, transport: str = "mqtt") -> None:
         self._audit = audit
+        self._transport = transport
         self._tally = tally
         self._seen: Counter[tuple[str, Code]] = Counter()  # of this minute; accounts are those of the access file
 
@@ -64,4 +65,4 @@ class Refusals:
         for (account, code), number in seen.items():
             if number > FIRST:
                 subject = f"{number - FIRST} more"
-                await self.write(AuditEntry(account, "mqtt", SEVERAL, subject, "refused", code))
+                await self.write(AuditEntry(account, self._transport, SEVERAL, subject, "refused", code))

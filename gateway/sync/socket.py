@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.access import Actor, Role
+from gateway.api import REQUESTS, subject_of
 from gateway.clock import Clock
 from gateway.errors import Code, ConfigError, Refusal
 from gateway.ids import is_name
-from gateway.ports import Call
+from gateway.ports import AuditEntry, Call
 from gateway.sync.envelope import Requests, digest, refused, take_id, take_life
 from gateway.sync.frames import read_frame, read_map, write_frame
+from gateway.sync.refusals import Audit, Refusals
 from gateway.sync.tally import Tally
 
 log = logging.getLogger(__name__)
 
 MODE: Final = 0o660
+TRANSPORT: Final = "socket"
+UNKNOWN: Final = "unknown"  # the action of a row about a request that is none
 CONNECTIONS: Final = 32
 IDLE_S: Final = 300.0
 WRITE_WITHIN_S: Final = 10.0
@@ -39,13 +43,22 @@ _MOST_BYTES: Final = 1024  # what getsockopt of Python returns at most: 256 grou
 class ControlSocket:
     """Serves the control socket at `path`. `group`: who may use it beside root; None: the daemon's own group.
 
-    `tally`: counts what is turned away.
+    `tally`: counts what is turned away; `audit`: has what the API never sees of it.
     """
 
     def __init__(
-        self, *, path: Path, group: str | None, api: Requests, clock: Clock, tally: Tally, idle_s: float = IDLE_S
+        self,
+        *,
+        path: Path,
+        group: str | None,
+        api: Requests,
+        clock: Clock,
+        tally: Tally,
+        audit: Audit,
+        idle_s: float = IDLE_S,
     ) -> None:
         self.tally = tally
+        self._refusals = Refusals(audit, tally, TRANSPORT)
         self._path = path
         self._group = group
         self._api = api
@@ -60,6 +73,7 @@ class ControlSocket:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._refusals.run(), name="audit what is refused at the control socket")
                 while True:
                     try:
                         connection, _ = await loop.sock_accept(listener)
@@ -80,8 +94,8 @@ class ControlSocket:
     async def _serve(self, connection: socket.socket, gid: int) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=connection)
         try:
-            actor = identify(connection, gid)
-            await self._converse(reader, writer, actor)
+            name, actor = user_of(connection), identify(connection, gid)
+            await self._converse(reader, writer, name, actor)
         except (OSError, TimeoutError) as why:
             log.debug("control connection ended: %s", why)
             writer.transport.abort()
@@ -89,7 +103,9 @@ class ControlSocket:
             await _hang_up(writer)
             self._connections -= 1
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, actor: Actor | None) -> None:
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str, actor: Actor | None
+    ) -> None:
         """Answer frame by frame. A frame that cannot be read is answered and ends the connection."""
         while True:
             fields: dict[str, Any] = {}
@@ -99,7 +115,7 @@ class ControlSocket:
                     return
                 fields = read_map(body)
                 sound = True
-                answer = await self._answer(actor, fields)
+                answer = await self._answer(name, actor, fields)
             except Refusal as no:
                 self.tally.count("a frame that cannot be read", no.message)
                 sound, answer = False, {"id": None, **refused(no)}
@@ -109,15 +125,23 @@ class ControlSocket:
             if not sound:
                 return
 
-    async def _answer(self, actor: Actor | None, fields: dict[str, Any]) -> dict[str, Any]:
-        call_id = take_id(fields)
+    async def _answer(self, name: str, actor: Actor | None, fields: dict[str, Any]) -> dict[str, Any]:
+        call_id, asked_for = take_id(fields), fields.get("request")
         try:
             who, request = self._admit(actor), _request(call_id, fields)
             life = take_life(fields, self._clock)
         except Refusal as no:
+            await self._record(name, asked_for, no.code, subject_of(fields))
             return {"id": call_id, **refused(no)}
         call = None if life is None else Call(who.name, str(call_id), digest(request, fields), life.until)
         return {"id": call_id, **await self._api.call(who, request, fields, call)}
+
+    async def _record(self, name: str, asked_for: object, code: Code, subject: str) -> None:
+        """Audit a change that is refused, and whatever somebody asks who may not."""
+        verb = REQUESTS.get(asked_for) if isinstance(asked_for, str) else None
+        if code is Code.NOT_AUTHORIZED or (verb is not None and verb.changes):
+            action = UNKNOWN if verb is None else str(asked_for)
+            await self._refusals.tell(name, AuditEntry(name, TRANSPORT, action, subject, "refused", code), code)
 
     def _admit(self, actor: Actor | None) -> Actor:
         if actor is None:
@@ -149,10 +173,16 @@ def identify(connection: socket.socket, gid: int) -> Actor | None:
     """Return who is at the other end, as the kernel knows it; None for one who may not ask. Raises OSError."""
     _, uid, primary = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     if uid == 0:
-        return Actor(_user(uid), Role.ADMIN, transport="socket")
+        return Actor(_user(uid), Role.ADMIN, transport=TRANSPORT)
     if gid == primary or gid in _groups(connection):
-        return Actor(_user(uid), Role.TECHNICIAN, transport="socket")
+        return Actor(_user(uid), Role.TECHNICIAN, transport=TRANSPORT)
     return None
+
+
+def user_of(connection: socket.socket) -> str:
+    """Return the name of the user at the other end. Raises OSError."""
+    _, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return _user(uid)
 
 
 def listen(path: Path, group: str | None) -> socket.socket:

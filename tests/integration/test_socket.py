@@ -19,11 +19,12 @@ import pytest
 
 from gateway.access import Actor, Role
 from gateway.clock import rfc3339
-from gateway.errors import ConfigError
-from gateway.ports import Call
+from gateway.errors import Code, ConfigError
+from gateway.ports import AuditEntry, Call
 from gateway.sync import socket as module
 from gateway.sync.caller import NobodyAnswers, SocketCaller
 from gateway.sync.frames import write_frame
+from gateway.sync.refusals import FIRST
 from gateway.sync.socket import ControlSocket, _hang_up, identify, listen, log
 from gateway.sync.tally import Tally
 from tests.doubles import FakeClock
@@ -51,9 +52,19 @@ class Scene:
         self.api = EchoApi()
         self.clock = FakeClock()
         self.tally = Tally(log, self.clock)
+        self.audited: list[AuditEntry] = []
         self.control = ControlSocket(
-            path=self.path, group=None, api=self.api, clock=self.clock, tally=self.tally, **options
+            path=self.path,
+            group=None,
+            api=self.api,
+            clock=self.clock,
+            tally=self.tally,
+            audit=self._audit,
+            **options,
         )
+
+    async def _audit(self, entry: AuditEntry) -> None:
+        self.audited.append(entry)
 
     @asynccontextmanager
     async def serving(self):
@@ -357,3 +368,20 @@ async def test_one_who_may_not_ask_is_told_so(tmp_path: Path, monkeypatch: pytes
         reply = await SocketCaller(scene.path).call("get_health", {}, 10)
         assert reply["error"]["code"] == "NOT_AUTHORIZED"
         assert scene.api.asked == []
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert scene.audited == [AuditEntry(user, "socket", "get_health", "gateway", "refused", Code.NOT_AUTHORIZED)]
+
+
+async def test_changes_that_are_refused_before_the_gateway_looks_at_them_are_audited_and_a_flood_is_a_few_rows(
+    tmp_path: Path,
+) -> None:
+    async with Scene(tmp_path).serving() as scene, scene.connection() as (reader, writer):
+        late = rfc3339(scene.clock.wall_ms() - 1)
+        for _ in range(FIRST + 3):
+            writer.write(frame("set_params", expires_at=late, component_id="module-03"))
+            assert (await read_reply(reader))["error"]["code"] == "REQUEST_EXPIRED"
+        writer.write(frame("get_health", expires_at=late))
+        await read_reply(reader)
+    rows = [(entry.transport, entry.action, entry.subject, entry.code) for entry in scene.audited]
+    expired = Code.REQUEST_EXPIRED
+    assert rows == [("socket", "set_params", "module-03", expired)] * FIRST + [("socket", "several", "3 more", expired)]
