@@ -9,9 +9,7 @@ if TYPE_CHECKING:
 Value = int | float | str
 
 
-def decode(
-    message: "Message", data: bytes, *, names: bool = False, raw: bool = False
-) -> Mapping[str, Value]:
+def decode(message: "Message", data: bytes, *, names: bool = False, raw: bool = False) -> Mapping[str, Value]:
     """Return the physical values of the signals that a frame shows; of a short frame, those that are there.
 
     `names`: where a value has a name, that. `raw`: as they travel, without scale and offset. Empty: the frame fits
