@@ -30,7 +30,7 @@ def test_a_field_is_read_as_cantools_reads_the_bits_of_its_signal(case) -> None:
     read: Any = message.decode(data, scaling=False, decode_choices=False)
     expected = int(read["Some"]) % (1 << signal.length)  # a counter counts on beyond the sign, and starts at nought
     field = Field.of(signal)
-    assert field.read(data) == expected
+    assert field.read(data) == field.reader()(data) == expected
     assert field.end <= len(data)
 
 

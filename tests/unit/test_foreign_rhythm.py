@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.bus.foreign.fields import Field
+from gateway.bus.foreign.listening import _reading
+from gateway.bus.foreign.protection import PROFILES, Checksum, Protection
 from gateway.bus.foreign.rhythm import SURE_S, Beat, Chorus
 from gateway.bus.foreign.watch import ForeignWatch, Listening
 from gateway.bus.wire import Filter
@@ -138,7 +141,15 @@ def test_each_message_is_counted_for_itself_when_it_babbles() -> None:
 
 # --- the short way ---------------------------------------------------------------------------------------------------
 
-POLICY = Policy(declared_s=None)
+POLICY = Policy(declared_s=None, counter_modulo=16)
+FILTERS = [Filter(n, 0x7FF) for n in range(3)]
+SUMMED = Checksum(PROFILES["SUM8"], Field(0, 8, little=True), range(1), (0,), 2)
+COUNTED = Protection(Field(8, 4, little=True), SUMMED)
+LISTENINGS = {
+    "plain": Listening(FILTERS),
+    "summed": Listening(FILTERS, reading=_reading(Protection(None, SUMMED)), protection=Protection(None, SUMMED)),
+    "counted": Listening(FILTERS, reading=_reading(COUNTED), protection=COUNTED, counter_max=15),
+}
 
 
 @dataclass
@@ -146,27 +157,25 @@ class Heard:
     """A component of three messages, and what it found."""
 
     careful: bool
+    listening: Listening
     found: list[Finding] = field(default_factory=list)
     short_cuts: int = 0
 
     def __post_init__(self) -> None:
-        filters = [Filter(n, 0x7FF) for n in range(3)]
-        self.watch = ForeignWatch(
-            foreign("x"), Listening(filters=filters), POLICY, 0.0, (State.UNKNOWN, Reason.NEVER_HEARD)
-        )
+        self.watch = ForeignWatch(foreign("x"), self.listening, POLICY, 0.0, (State.UNKNOWN, Reason.NEVER_HEARD))
 
     def unusual(self, watch: ForeignWatch, beat: Beat, data: bytes, at: float) -> None:
         self.found += watch.judge(beat, data, at)
         self.short_cuts -= 1
 
-    def take(self, can_id: int, at: float) -> None:
+    def take(self, can_id: int, data: bytes, at: float) -> None:
         voice = self.watch.voice(can_id, self.unusual)
         self.short_cuts += 1
         if self.careful:
             voice.beat.heard += 1
-            self.unusual(self.watch, voice.beat, b"", at)
+            self.unusual(self.watch, voice.beat, data, at)
         else:
-            voice.take(b"", at)
+            voice.take(data, at)
 
     def look(self, now: float) -> None:
         self.found += self.watch.elapse(now) + self.watch.release(now) + self.watch.pace(now)
@@ -175,23 +184,26 @@ class Heard:
 DEEDS = st.one_of(
     st.tuples(st.just("hear"), st.integers(0, 2), st.sampled_from([0.0, 0.1, 0.5, 1.0, 4.0, 30.0])),
     st.tuples(st.just("steady"), st.integers(0, 2), st.sampled_from([0.05, 0.5, 1.0])),
+    st.tuples(st.sampled_from(["skip", "repeat", "damage"]), st.just(0), st.sampled_from([0.0, 0.5])),
     st.tuples(st.just("wait"), st.just(0), st.sampled_from([0.5, 1.0, 3.5, 200.0, 400.0])),
     st.tuples(st.sampled_from(["down", "up", "gap", "mark", "unmark"]), st.just(0), st.just(0.0)),
 )
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(DEEDS, max_size=40))
-def test_skipping_the_track_while_all_is_routine_finds_the_same(deeds) -> None:
-    short, careful = Heard(careful=False), Heard(careful=True)
-    now = 10.0
+@given(st.sampled_from(sorted(LISTENINGS)), st.lists(DEEDS, max_size=40))
+def test_skipping_the_track_while_all_is_routine_finds_the_same(kind, deeds) -> None:
+    short, careful = (Heard(careful=each, listening=LISTENINGS[kind]) for each in (False, True))
+    now, counter = 10.0, 0
     for deed, which, seconds in deeds:
         for _ in range(60 if deed == "steady" else 1):
             now = round(now + seconds, 6)
+            counter = (counter + {"hear": 1, "steady": 1, "skip": 5}.get(deed, 0)) % 16
+            data = bytes((counter ^ (deed == "damage"), counter))
             for each in (short, careful):
                 each.look(now)
-                if deed in {"hear", "steady"}:
-                    each.take(which, now)
+                if deed in {"hear", "steady", "skip", "repeat", "damage"}:
+                    each.take(which, data, now)
         for each in (short, careful):
             watch = each.watch
             if deed == "down":
@@ -207,8 +219,9 @@ def test_skipping_the_track_while_all_is_routine_finds_the_same(deeds) -> None:
         assert short.watch.chorus.seconds == careful.watch.chorus.seconds
 
 
-def test_a_component_that_speaks_steadily_takes_the_short_way() -> None:
-    heard = Heard(careful=False)
+@pytest.mark.parametrize("kind", LISTENINGS)
+def test_a_component_that_speaks_steadily_takes_the_short_way(kind) -> None:
+    heard = Heard(careful=False, listening=LISTENINGS[kind])
     for n in range(1000):
-        heard.take(n % 3, 1.0 + n * 0.1)
+        heard.take(n % 3, bytes((n % 16, n % 16)), 1.0 + n * 0.1)
     assert heard.short_cuts > 1000 - 3 * 22

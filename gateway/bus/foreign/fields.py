@@ -1,5 +1,6 @@
 """Where a number stands in a frame, without asking the database of messages again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -38,6 +39,15 @@ class Field:
         if self.at % _BYTE or self.length % _BYTE:
             return None
         return range(self.at // _BYTE, (self.at + self.length) // _BYTE)
+
+    def reader(self) -> Callable[[bytes], int]:
+        """Return what reads it from a frame long enough, as `read` does, at the least cost."""
+        byte, before = divmod(self.at, _BYTE)
+        if before + self.length > _BYTE:
+            return self.read
+        shift = before if self.little else _BYTE - before - self.length
+        mask = (1 << self.length) - 1
+        return lambda data: data[byte] >> shift & mask
 
     def read(self, data: bytes) -> int:
         """Return its value. The frame must be long enough."""

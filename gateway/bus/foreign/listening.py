@@ -56,6 +56,7 @@ def _of_database(heartbeat: HeartbeatSection, node: int | None, messages: Messag
     return Listening(
         filters=tuple(Filter(can_id, _WHOLE_ID) for can_id in sorted(ids)),
         reading=None if protection is None else _reading(protection),
+        protection=protection,
         node=_node(heartbeat, node, named[0]),
         periods_s={can_id: period_ms / 1000 for can_id, period_ms in periods_ms.items() if period_ms},
         counter_max=None if protection is None else _counter_max(heartbeat, protection),
@@ -112,7 +113,7 @@ def _counter_max(heartbeat: HeartbeatSection, protection: Protection) -> int | N
     fits = (1 << protection.counter.length) - 1
     if (heartbeat.counter_max or 0) > fits:
         raise ConfigError([f"counter_max {heartbeat.counter_max} does not fit into {heartbeat.counter}: {fits} does"])
-    profile = protection.checksum.profile.counter_max if protection.checksum else None
+    profile = PROFILES[heartbeat.profile].counter_max if heartbeat.profile else None
     return min(heartbeat.counter_max or profile or fits, fits)
 
 

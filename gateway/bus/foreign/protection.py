@@ -98,29 +98,35 @@ class Checksum:
     ids: Sequence[int]
     length: int
 
-    def holds(self, data: bytes, counter: int) -> bool:
-        """Whether it is right. What a CAN FD frame is filled up with is no part of its message."""
-        message = data[: self.length]
-        return self.profile.computed(message, self.place, counter, self.ids) == self.field.read(message)
 
-
-@dataclass(frozen=True, slots=True)
 class Protection:
-    """What a message protects itself with, one of both at least."""
+    """What a message protects itself with, one of both at least.
 
-    counter: Field | None = None
-    checksum: Checksum | None = None
+    Attributes:
+        shortest: how many bytes a frame must have.
+        judge: returns the counter of a frame, 0 where it has none; None where the frame is damaged.
+    """
 
-    def judge(self, data: bytes) -> int | None:
-        """Return the counter of a frame, 0 where it has none; None where the frame is damaged."""
-        if len(data) < self.shortest:
+    __slots__ = ("counter", "judge", "shortest")
+
+    def __init__(self, counter: Field | None = None, checksum: Checksum | None = None) -> None:
+        self.counter = counter
+        self.shortest = max(counter.end if counter else 0, checksum.length if checksum else 0)
+        self.judge = _judge(self.shortest, counter, checksum)
+
+
+def _judge(shortest: int, counter: Field | None, checksum: Checksum | None) -> Callable[[bytes], int | None]:
+    read = (lambda _: 0) if counter is None else counter.reader()
+    if checksum is None:
+        return lambda data: read(data) if len(data) >= shortest else None
+    computed, told = checksum.profile.computed, checksum.field.reader()
+    place, ids, length = checksum.place, checksum.ids, checksum.length
+
+    def judge(data: bytes) -> int | None:
+        if len(data) < shortest:
             return None
-        counter = 0 if self.counter is None else self.counter.read(data)
-        if self.checksum is None or self.checksum.holds(data, counter):
-            return counter
-        return None
+        message = data[:length]  # what a CAN FD frame is filled up with is no part of it
+        count = read(message) if counter is not None else 0
+        return count if computed(message, place, count, ids) == told(message) else None
 
-    @property
-    def shortest(self) -> int:
-        """How many bytes a frame must have."""
-        return max(self.counter.end if self.counter else 0, self.checksum.length if self.checksum else 0)
+    return judge

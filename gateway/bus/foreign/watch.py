@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.bus.foreign.fields import Field
 from gateway.bus.foreign.j1939 import Claims
+from gateway.bus.foreign.protection import Protection
 from gateway.bus.foreign.rhythm import Beat, Chorus
 from gateway.bus.watch import Watch
 from gateway.bus.wire import Filter
@@ -39,12 +40,14 @@ class Listening:
     """How a component is heard.
 
     `filters`: the frames to listen for. `reading`: what a frame says; None: that it came is all there is to know.
+    `protection`: where counter and checksum are all it says.
     `node`: where a frame says whose it is, if several share an id. `periods_s`: by CAN id, as its message declares.
     `counter_max`: the greatest counter, where frames count. `claims`: of a J1939 device, which address it has.
     """
 
     filters: Sequence[Filter]
     reading: Reading | None = None
+    protection: Protection | None = None
     node: Field | None = None
     periods_s: Mapping[int, float] = field(default_factory=dict)
     counter_max: int | None = None
@@ -108,7 +111,8 @@ class ForeignWatch(Watch):
             self._rest = Voice(self, Beat(), unusual)
             self._rest.beat.sure_until = float("inf")
             return self._rest
-        voice = self._voices[can_id] = Voice(self, Beat(self._declared_s(can_id)), unusual)
+        make = Voice if self.listening.protection is None else ProtectedVoice
+        voice = self._voices[can_id] = make(self, Beat(self._declared_s(can_id)), unusual)
         self.chorus.beats.append(voice.beat)
         return voice
 
@@ -171,7 +175,8 @@ class ForeignWatch(Watch):
     def _catch_up(self) -> None:
         """Take over what was heard while all was routine."""
         if self.expect != UNSETTLED and self.last_valid is not None:
-            self._seen_at, self.expect = self.last_valid, UNSETTLED
+            self._counter = self._seen = (self.expect - 1) % self.policy.counter_modulo
+            self._seen_at, self._seen_boot, self.expect = self.last_valid, self.boot, UNSETTLED
 
 
 Unusual = Callable[[ForeignWatch, Beat, bytes, float], None]
@@ -180,17 +185,43 @@ Unusual = Callable[[ForeignWatch, Beat, bytes, float], None]
 class Voice:
     """One id by which a component is heard."""
 
-    __slots__ = ("_unusual", "_watch", "beat", "is_plain")
+    __slots__ = ("_is_plain", "_unusual", "_watch", "beat")
 
     def __init__(self, watch: ForeignWatch, beat: Beat, unusual: Unusual) -> None:
         self._watch, self.beat, self._unusual = watch, beat, unusual
-        self.is_plain = watch.listening.reading is None
+        self._is_plain = watch.listening.reading is None
 
     def take(self, data: bytes, at: float) -> None:
         """Take a frame."""
         watch, beat = self._watch, self.beat
         beat.heard += 1
-        if self.is_plain and watch.expect != UNSETTLED and at < beat.sure_until:
+        if self._is_plain and watch.expect != UNSETTLED and at < beat.sure_until:
             watch.last_valid = beat.last = at
         else:
             self._unusual(watch, beat, data, at)
+
+
+class ProtectedVoice(Voice):
+    """One that carries counter and checksum: routine while they are right."""
+
+    __slots__ = ("_counts", "_judge", "_modulo")
+
+    def __init__(self, watch: ForeignWatch, beat: Beat, unusual: Unusual) -> None:
+        super().__init__(watch, beat, unusual)
+        assert watch.listening.protection is not None
+        self._judge = watch.listening.protection.judge
+        self._counts = watch.listening.protection.counter is not None
+        self._modulo = watch.policy.counter_modulo
+
+    def take(self, data: bytes, at: float) -> None:
+        """Take a frame."""
+        watch, beat = self._watch, self.beat
+        beat.heard += 1
+        if watch.expect != UNSETTLED and at < beat.sure_until:
+            counter = self._judge(data)
+            if counter is not None and (counter == watch.expect or not self._counts):
+                if self._counts:
+                    watch.expect = (counter + 1) % self._modulo
+                watch.last_valid = beat.last = at
+                return
+        self._unusual(watch, beat, data, at)
