@@ -191,7 +191,7 @@ class ListeningRoster:
         component = self._components.get(component_id)
         if component is None:
             raise KeyError(component_id)
-        at, vitals = self._heard.get(component.node, (None, {}))
+        at, vitals = self._heard.get(component.address, (None, {}))
         ready = at is not None and self._clock.monotonic() < at + 3.5
         presence = Presence.ONLINE if ready else Presence.OFFLINE
         deadline = None if at is None else at + 3.5

@@ -37,6 +37,7 @@ from gateway.ports import (
     CommandSpec,
     ComponentRow,
     ExchangeTimes,
+    OutboxFigures,
     Page,
     PresenceChange,
     Reader,
@@ -298,6 +299,9 @@ class MemoryStore:
 
     async def study(self, query: Callable[[Reader], T]) -> T:
         return await self.read(query)
+
+    def outbox(self) -> OutboxFigures:
+        return OutboxFigures(0, 0, 0)  # nobody looks
 
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         self._listeners.append(listener)

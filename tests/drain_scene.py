@@ -13,7 +13,7 @@ from gateway.component import Component, ComponentKind, DrainMode, Registry
 from gateway.errors import Code
 from gateway.event import Event
 from gateway.operation import Delivery, Ending, Kind, Operation, Outcome, Priority, Reach, RequestType, Status
-from gateway.ports import DrainReport, PresenceChange, Reader, Store, Tx
+from gateway.ports import DrainReport, OutboxFigures, PresenceChange, Reader, Store, Tx
 from gateway.presence import Presence, Reason
 from gateway.queue.drain import Drain
 from gateway.queue.store import SqliteStore
@@ -47,6 +47,9 @@ class OutsideStore:
         with self._loop.outside():
             return await self._store.study(query)
 
+    def outbox(self) -> OutboxFigures:
+        return self._store.outbox()
+
     def subscribe(self, listener: Callable[[Sequence[Event]], None]) -> None:
         self._store.subscribe(listener)
 
@@ -58,7 +61,7 @@ class Scene:
         self.store, self.clock = store, clock
         self.registry = Registry(components)
         self.roster = FakeRoster(clock)
-        self.executor = FakeExecutor(clock, serials={each.component_id: 0xA0 + each.node for each in components})
+        self.executor = FakeExecutor(clock, serials={each.component_id: 0xA0 + each.address for each in components})
         self.parameters = Parameters(**options.pop("parameters", {}))
         presence = PresenceSection(**{"settle_ms": 0, "settle_jitter_ms": 0, **options.pop("presence", {})})
         self.events: list[Event] = []

@@ -687,7 +687,7 @@ def test_a_component_that_has_moved_or_speaks_otherwise_is_watched_anew(change) 
     scene.monitor.add(moved, scene.section)
     assert scene.presence() == (UNKNOWN, "never_heard")
     old, scene.nodes["m0"] = scene.nodes["m0"], FakeNode(
-        CODECS["HB_PACK" if moved.kind is ComponentKind.PACK else "HB_MODULE"], moved.node
+        CODECS["HB_PACK" if moved.kind is ComponentKind.PACK else "HB_MODULE"], moved.address
     )  # fmt: skip
     scene.heartbeats(until=6)
     assert scene.presence() == (ONLINE, None)
