@@ -196,11 +196,11 @@ def test_two_that_have_vanished_make_it_lost_where_the_rest_is_much_slower() -> 
 
 
 def test_the_monitor_looks_often_enough_for_the_shortest_window_that_may_be_learned() -> None:
-    scene = ForeignScene({"pack": ONE}, offline_after_min_ms=100)
-    scene.play((PACK, 0.02), until=2)
-    scene.wait(2.099)
+    scene = ForeignScene({"pack": ONE}, offline_after_min_ms=50)
+    scene.play((PACK, 0.02), until=0.14)
+    scene.wait(0.209)
     assert scene.sight("pack") == "ONLINE"
-    scene.wait(2.101)
+    scene.wait(0.235)
     assert scene.sight("pack") == "OFFLINE heartbeat_timeout"
 
 
