@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.bus.dbc import load
 from gateway.bus.foreign.fields import Field
-from gateway.bus.foreign.listening import listening_of
+from gateway.bus.foreign.listening import listening_of, listenings_of
 from gateway.bus.foreign.protection import PROFILES, Checksum, Protection
 from gateway.bus.frames import dbc_path, load_codecs
 from gateway.bus.monitor import Monitor
@@ -19,7 +19,7 @@ from gateway.bus.wire import Condition, Frame
 from gateway.component import Component, ComponentKind
 from gateway.errors import ConfigError
 from gateway.ports import PresenceChange
-from gateway.settings import HeartbeatSection, PresenceSection
+from gateway.settings import ComponentSection, HeartbeatSection, PresenceSection
 from tests.doubles import FakeClock
 from tests.doubles_bus import FakeNode, FakeWire
 from tests.foreign_scene import foreign, messages_of
@@ -165,6 +165,34 @@ def test_a_node_must_fit_into_the_signal_or_beside_the_mask() -> None:
     assert listening_of(said, 0xF, {}).filters[0].can_id == 0x7FF
     with pytest.raises(ConfigError, match="node 31 does not fit beside mask 0x7f0"):
         listening_of(said, 0x1F, {})
+
+
+def test_what_needs_an_address_must_have_one_that_there_is() -> None:
+    for said, node, problem in [
+        ({"type": "canopen"}, None, "a CANopen node is one of 1 to 127"),
+        ({"type": "canopen", "node": 0}, 5, "a CANopen node is one of 1 to 127"),
+        ({"type": "canopen"}, 128, "a CANopen node is one of 1 to 127"),
+        ({"type": "j1939"}, None, "a J1939 device needs its node or its name"),
+        ({"type": "j1939"}, 254, "a J1939 address is at most 253"),
+    ]:
+        with pytest.raises(ConfigError, match=problem):
+            listening_of(HeartbeatSection.model_validate(said), node, {})
+
+
+def test_every_problem_of_a_bus_is_told_with_its_component() -> None:
+    def section(name: str, **said) -> ComponentSection:
+        return ComponentSection.model_validate(
+            {"id": name, "kind": "PACK", "bus": "can0", "owner": "anna", "heartbeat": said}
+        )
+
+    good, bad = section("a", **PACK), section("b", type="j1939")
+    assert list(listenings_of([good], [{}, messages_of()])) == ["a"]
+    with pytest.raises(ConfigError) as told:
+        listenings_of([bad, good, section("c", type="canopen")], [messages_of()])
+    assert told.value.problems == [
+        "component b: heartbeat: a J1939 device needs its node or its name",
+        "component c: heartbeat: a CANopen node is one of 1 to 127",
+    ]
 
 
 # --- beside the watch of our own protocol ----------------------------------------------------------------------------
