@@ -47,6 +47,7 @@ class Outbox:
         self._forbidden = forbidden
         self._tally = tally
         self._moved = asyncio.Event()  # `acknowledged` has grown
+        self._newest = 0  # event there is
         self._written = 0  # the store knows that everything up to here has arrived
         self._under_way: deque[_UnderWay] = deque()
         self._largest = 0  # bytes of the largest message that ever arrived
@@ -54,7 +55,13 @@ class Outbox:
 
     async def recall(self) -> None:
         """Take up what the store knows."""
-        self.acknowledged = self._written = await self._store.read(lambda reader: reader.acknowledged_seq())
+        known = await self._store.read(lambda reader: (reader.acknowledged_seq(), reader.last_seq()))
+        self.acknowledged = self._written = known[0]
+        self.heard(known[1])
+
+    def heard(self, seq: int) -> None:
+        """There are events up to `seq`."""
+        self._newest = max(self._newest, seq)
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
@@ -128,6 +135,8 @@ class Outbox:
         self._moved.set()
 
     async def _after(self, seq: int, limit: int) -> Sequence[Event]:
+        if seq >= self._newest:
+            return ()
         return await self._store.read(lambda reader: reader.events_after(seq, limit))
 
     def lost(self, why: LinkLost) -> None:

@@ -269,7 +269,8 @@ class Uplink:
                 self._forbidden.refused(kind, str(why))
                 self._state_due = True
 
-    def _heard(self, _: Sequence[Event]) -> None:
+    def _heard(self, events: Sequence[Event]) -> None:
+        self._outbox.heard(events[-1].seq)
         self._news.set()
 
 

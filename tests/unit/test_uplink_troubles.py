@@ -210,6 +210,7 @@ class Post:
         self.forbidden = Forbidden(self.clock, random.Random(1), (1.0, 60.0))
         self.tally = Tally(logging.getLogger("test"), self.clock)
         self.outbox = Outbox(self.store, states(), self.forbidden, self.tally)
+        self.outbox.heard(len(sizes))
 
     async def through(self, *ends: BaseException | None) -> int:
         """Send what there is through a new connection; return how many publishes that took."""
@@ -284,6 +285,25 @@ async def test_other_ends_of_a_connection_say_nothing_about_an_event() -> None:
     for _ in range(100):
         await post.through(LinkLost(Cause.HALF_OPEN, "no pings"))
     assert post.outbox.acknowledged == 1
+
+
+async def test_the_store_is_asked_only_when_there_is_more() -> None:
+    post, asked = Post(10, 10), 0
+    read = post.store.read
+
+    async def counted(query: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await read(query)
+
+    post.store.read = counted  # type: ignore[method-assign] # on this one alone
+    assert await post.through() == 2
+    assert await post.through() == 0
+    assert asked == 1
+    post.store.emit("request_queued", "m")
+    post.outbox.heard(3)
+    assert await post.through() == 1
+    assert asked == 2
 
 
 async def test_what_had_arrived_when_the_connection_ended_is_not_sent_again() -> None:
