@@ -287,6 +287,7 @@ class Link:
         self._answered = True
         self._turned_away = reason.is_failure
         self._paho.on_log = None
+        self._publishing.write_at_once()
         self.session_present = flags.session_present
         self.window = Window(self._loop.time, min(MOST, getattr(properties, "ReceiveMaximum", MOST)))
         self._largest = getattr(properties, "MaximumPacketSize", None)

@@ -4,9 +4,10 @@ paho spends more on the properties of a message, on its record and on its acknow
 event in it, and gives every packet a write of its own. Everything but PUBLISH and PUBACK stays with it.
 """
 
+import asyncio
 from collections.abc import Callable, Container
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
@@ -28,8 +29,36 @@ class Publishing:
         self._v5 = v5
         self._acknowledged = acknowledged
         self._last: object = None  # packet of ours in paho's queue
+        self._watch: Any = None  # aiomqtt's ways to be told when the socket has room, and to be told no more
+        self._unwatch: Any = None
+        self._watched = False
         client._handle_pubackcomp = self._take  # type: ignore[method-assign] # noqa: SLF001 - on this one alone
         client.loop_read = self._read  # type: ignore[method-assign] # as above
+
+    def write_at_once(self) -> None:
+        """From now on write without asking first whether the socket has room: it nearly always has."""
+        client = self._client
+        self._watch, self._unwatch = client.on_socket_register_write, client.on_socket_unregister_write
+        loop = asyncio.get_running_loop()
+
+        def write_soon(*_: Any) -> None:
+            loop.call_soon(self._write)
+
+        client.on_socket_register_write = write_soon
+        client.on_socket_unregister_write = self._written
+
+    def _write(self) -> None:
+        client = self._client
+        client.loop_write()
+        connection = client.socket()
+        if connection is not None and client.want_write() and not self._watched:
+            self._watched = True
+            self._watch(client, None, connection)
+
+    def _written(self, *told: Any) -> None:
+        if self._watched:
+            self._watched = False
+            self._unwatch(*told)
 
     def send(self, message: Outgoing, under_way: Container[int] = ()) -> int | None:
         """Hand on a message; return its id, none of those `under_way`. None: the connection is gone."""

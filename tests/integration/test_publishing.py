@@ -1,5 +1,6 @@
 """What we publish past paho's bookkeeping: byte for byte what paho would send, joined, and read back."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -120,6 +121,42 @@ def test_no_packet_grows_without_end(scene: Make) -> None:
     for _ in range(10):
         publishing.send(replace(PLAIN, payload=b"x" * (TOGETHER // 2)))
     assert max(len(each["packet"]) for each in made.client._out_packet) < 2 * TOGETHER
+
+
+async def test_once_told_so_it_writes_without_a_look_whether_there_is_room(scene: Make) -> None:
+    made = scene()
+    watched: list[str] = []
+    made.client.on_socket_register_write = lambda *_: watched.append("watch")
+    made.client.on_socket_unregister_write = lambda *_: watched.append("no more")
+    publishing = made.publishing()
+    publishing.write_at_once()
+    publishing.send(PLAIN)
+    await asyncio.sleep(0)
+    assert not made.client.want_write()
+    assert not watched
+    made.client._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # type: ignore[union-attr]
+    publishing.send(replace(PLAIN, payload=b"x" * 100_000))
+    await asyncio.sleep(0)
+    publishing.send(PLAIN)
+    await asyncio.sleep(0)
+    assert watched == ["watch"], "there is no room"
+    while made.client.want_write():
+        made.sent()
+    assert watched == ["watch", "no more"]
+    publishing.send(PLAIN)
+    await asyncio.sleep(0)
+    assert not made.client.want_write()
+    assert len(watched) == 2
+
+
+async def test_a_connection_that_goes_before_it_is_written_to_harms_nobody(scene: Make) -> None:
+    made = scene()
+    publishing = made.publishing()
+    publishing.write_at_once()
+    publishing.send(PLAIN)
+    made.client._sock_close()
+    await asyncio.sleep(0)
+    assert made.client.want_write(), "nobody took it"
 
 
 def test_an_id_that_is_under_way_is_not_given_again(scene: Make) -> None:
