@@ -339,17 +339,27 @@ async def test_an_operators_mark_holds_until_the_frames_say_otherwise():
 # --- the kernel's weakness -------------------------------------------------------------------------------------------
 
 
-async def test_what_found_no_room_is_counted_and_the_frames_tell_it():
+async def test_where_it_had_no_room_for_what_it_had_to_tell_the_frames_tell_it_for_a_while():
     with Scene(40) as scene:
         scene.go(60)
         scene.eased.kernel.room = 10
         gone = [f"c{n}" for n in range(30)]
         scene.go(6, silent=gone)
-        assert scene.eased.stats["lost"] >= 20
+        assert scene.eased.stats["lost"] == 20
+        assert scene.eased.stats["resting"] == 0
         assert {name for name, presence, _ in scene.eased.told if presence is OFFLINE} == set(gone)
         scene.eased.kernel.room = 1000
-        scene.go(20)
+        scene.go(RETRY_S + 5)
         assert scene.eased.stats["resting"] == 40
+
+
+async def test_many_are_given_to_it_a_few_at_a_time():
+    with Scene(9, ids_each=20) as scene:
+        scene.go(3.4)
+        assert scene.eased.kernel.orders % 60 == 0
+        scene.go(5)
+        assert scene.eased.kernel.orders == 180
+        assert scene.eased.stats["resting"] == 9
 
 
 async def test_a_kernel_that_keeps_a_silence_to_itself_is_found_out_when_the_frames_are_next_looked_at():

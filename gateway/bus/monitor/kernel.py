@@ -10,6 +10,7 @@ deadline counts from when we last asked. When the kernel tells of a silence, bot
 """
 
 import asyncio
+import errno
 import logging
 import socket
 from collections import defaultdict
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 SWEEP_S: Final = 0.5  # how often the kernel's silence is taken for an answer
 LEAST_WINDOW_S: Final = 2 * SWEEP_S  # whoever is given less to be silent is watched frame by frame
 DOUBT_S: Final = 1.0  # the kernel and we may differ by so much
-RETRY_S: Final = 30.0  # before the kernel is asked again for what it refused
+RETRY_S: Final = 30.0  # before the kernel is asked again where it refused, or lost what it had to tell
+MOST_ORDERS: Final = 64  # ids at a sweep: each is answered, and what answers at once must find room
 _STANDARD_MASK: Final = 0x7FF
 _HEARING: Final = frozenset({Condition.UP, Condition.ERROR_PASSIVE})
 
@@ -113,7 +115,7 @@ class KernelObserver:
         self._hearing = False
         self._open_at = self._sweep_at = float("-inf")
         self._resting: frozenset[str] = frozenset()
-        self._lost = self._disagreements = 0
+        self._orders = self._lost = self._disagreements = 0
         wire.watch(self._bus_event)
 
     def stats(self) -> dict[str, int]:
@@ -146,12 +148,15 @@ class KernelObserver:
         now = self._clock.monotonic()
         is_sweep = now >= self._sweep_at
         if is_sweep:
-            self._sweep_at = now + SWEEP_S
+            self._sweep_at, self._orders = now + SWEEP_S, MOST_ORDERS
         manager = self._manager or self._opened(now)
         if manager is None:
             return self._sweep_at
         try:
-            touched, fell_silent = self._take(manager.read(), manager.newly_lost(), now)
+            touched, fell_silent = self._take(manager.read(), now)
+            if lost := manager.newly_lost():
+                self._lost += lost
+                raise OSError(errno.ENOBUFS, f"it had no room for {lost} messages")  # noqa: TRY301 - like any refusal
             watches = self._monitor.foreign
             for ward in self._wards if is_sweep else touched:
                 self._tend(manager, ward, watches.get(ward.component_id), now)
@@ -200,13 +205,8 @@ class KernelObserver:
 
     # --- the components ----------------------------------------------------------------------------------------------
 
-    def _take(self, edges: Iterable[Edge], lost: int, now: float) -> tuple[set[Ward], bool]:
+    def _take(self, edges: Iterable[Edge], now: float) -> tuple[set[Ward], bool]:
         """Note what the kernel told. Returns whom it was about, and whether a component has fallen silent."""
-        if lost:
-            self._lost += lost
-            log.warning("%s: %d messages of the kernel were lost", self._monitor.name, lost)
-            for ward in self._wards:
-                ward.forget()
         touched: set[Ward] = set()
         for edge in edges:
             for ward in self._by_id.get(edge.can_id, ()):
@@ -233,19 +233,24 @@ class KernelObserver:
         self._compare(ward, watch, now)
         is_routine = watch.expect != UNSETTLED and watch.window_s >= LEAST_WINDOW_S
         sure = watch.sure_of(now) if is_routine else set()
-        if sure and watch.window_s != ward.window_s:
+        if sure and watch.window_s != ward.window_s and len(ward.ids) <= self._orders:
             self._watch(manager, ward, watch.window_s)
-        was_resting, ward.rests = ward.rests, bool(sure) and sure == ward.heard
+        known = bool(sure) and sure == ward.heard and watch.window_s == ward.window_s
+        was_resting, ward.rests = ward.rests, known
         if was_resting and ward.heard:
             watch.vouched(now - ward.window_s, now)
         if was_resting and not ward.rests:
-            fell_silent = ward.window_s and not ward.heard
-            watch.listen_again(watch.last_valid if fell_silent and watch.last_valid else now)
+            self._wake(ward, watch, now)
         if (was_resting or ward.rests) and watch.last_valid:
             ward.bound = watch.last_valid
 
     @staticmethod
-    def _watch(manager: Manager, ward: Ward, window_s: float) -> None:
+    def _wake(ward: Ward, watch: ForeignWatch, now: float) -> None:
+        fell_silent = ward.window_s and not ward.heard
+        watch.listen_again(watch.last_valid if fell_silent and watch.last_valid else now)
+
+    def _watch(self, manager: Manager, ward: Ward, window_s: float) -> None:
+        self._orders -= len(ward.ids)
         ward.heard.clear()
         ward.window_s = window_s
         for can_id in ward.ids:
@@ -264,10 +269,10 @@ class KernelObserver:
     def _wake_all(self, now: float) -> None:
         watches = self._monitor.foreign
         for ward in self._wards:
-            ward.forget()
             watch = watches.get(ward.component_id)
             if ward.rests and watch is not None:
-                watch.listen_again(now)
+                self._wake(ward, watch, now)
+            ward.forget()
             ward.rests = False
         self._rest()
 
