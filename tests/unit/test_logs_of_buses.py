@@ -102,8 +102,70 @@ def test_what_is_no_log_of_ours_is_told(tmp_path):
     assert "is cut off" in problem(cut)
     (tmp_path / "junk.blf").write_bytes(b"junk" * 100)
     assert "junk.blf: cannot be read: " in problem(tmp_path / "junk.blf")
-    (tmp_path / "junk.log").write_text("this is no log\n")
-    assert "junk.log: cannot be read: " in problem(tmp_path / "junk.log")
+    for lines in (1, 1000):
+        (tmp_path / "junk.log").write_text("this is no log\n" * lines)
+        assert "junk.log: cannot be read: " in problem(tmp_path / "junk.log")
+
+
+def candump(tmp_path, *lines):
+    path = tmp_path / "drive.log"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_all_that_candump_writes_is_read(tmp_path):
+    path = candump(
+        tmp_path,
+        "(1.000000) can0 123#0102",
+        "(1.25) vcan1 18FF1012#00.01.02.03.04.05.06.07 R",
+        "",
+        "(1.5) can0 7FF# T",
+        "(2.0) can0 123##1" + "AB" * 64,
+        "(2.1) can0 123#R",
+        "(2.2) can0 123#R8",
+        "(2.3) can0 20000040#0000000000000000",
+        "(2.4) can0 123#1122334455667788_B",
+    )
+    recording = Recording(path)
+    assert list(recording) == [
+        (*frame[:2], pytest.approx(at))
+        for frame, at in (
+            *((frame, frame[2]) for frame in FRAMES),
+            ((0x123, b"\xab" * 64), 1.0),
+            ((ERROR_FRAME | 0x40, bytes(8)), 1.3),
+            ((0x123, bytes.fromhex("1122334455667788")), 1.4),
+        )
+    ]
+    assert recording.skipped == 0
+
+
+def test_a_candump_log_that_was_cut_off_or_damaged_is_read_but_for_those_lines(tmp_path):
+    bad = ["(2.0) can0 12", "2.0 can0 123#00", "(inf) can0 123#00", "(2.0) can0 123#0", "(2.0) can0 123#GG", "(2."]
+    recording = Recording(candump(tmp_path, "00", "(1.0) can0 123#00", *bad))
+    assert [at for _, _, at in recording] == [0.0]
+    assert recording.skipped == len(bad) + 1
+
+
+@pytest.mark.parametrize(
+    ("stamps", "times"),
+    [
+        ([10.0, 10.1, 3.0, 3.1], [0.0, 0.1, 0.1, 0.2]),  # set back
+        ([10.0, 10.1, 10.05, 10.2], [0.0, 0.1, 0.1, 0.2]),  # two buses
+        ([10.0, 1.7e9, 1.7e9 + 0.1], [0.0, 86_400.0, 86_400.1]),  # set forward
+        ([10.0, 50_000.0], [0.0, 49_990.0]),  # parked
+    ],
+)
+def test_time_goes_on_where_a_recorders_clock_was_set(tmp_path, stamps, times):
+    path = candump(tmp_path, *(f"({at:.6f}) can0 123#00" for at in stamps))
+    assert [at for _, _, at in Recording(path)] == pytest.approx(times)
+
+
+def test_numbers_that_no_recorder_writes_are_no_frames(tmp_path):
+    good = "1,100,false,0,1,FF,"
+    bad = [f"{'9' * 400},100,false,0,1,FF", "-5,100,false,0,1,FF", "1,FFFFFFFF,true,0,1,FF", "1,-1,true,0,1,FF"]
+    recording = Recording(gvret(tmp_path, OLD, good, *bad, good))
+    assert list(recording) == [(0x100, b"\xff", 0.0)] * 2
+    assert recording.skipped == len(bad)
 
 
 def test_a_recorded_car_is_read_whole():

@@ -1,16 +1,18 @@
 """Recorded buses, frame by frame: candump, ASC, BLF, TRC, SavvyCAN's GVRET CSV, each also compressed by gzip.
 
 Frames come as from a link: ids in SocketCAN's spelling, times in seconds that never run backwards; the file's first
-frame is at 0. Whatever python-can reads, it reads for us; GVRET is ours.
+frame is at 0. A recorder's clock may have been set while it recorded: time goes on from there. ASC, BLF and TRC are
+read by python-can.
 """
 
 import gzip
+import math
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.bus.logs import gvret
+from gateway.bus.logs import candump, gvret
 from gateway.bus.wire import ERROR_FRAME, EXTENDED, Frame
 from gateway.errors import ConfigError
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from can import Message
 
 SUFFIXES: Final = (".log", ".asc", ".blf", ".trc", ".csv")
+_OURS: Final = {".log": candump.read, ".csv": gvret.read}
+STUMBLE_S: Final = 1.0  # back in time by less: frames of several buses, or two threads of the recorder
+LONGEST_SILENCE_S: Final = 86_400.0  # of all buses; no more than that can be told from a clock that was set
 Channel = int | str | None
 Record = tuple[int, bytes, float, str]
 """A frame of any channel, its time as the file has it, and the channel."""
@@ -54,8 +59,8 @@ class Recording:
         opener: Any = gzip.open if self.path.suffix == ".gz" else open
         how: Any = {"mode": "rb"} if kind == ".blf" else {"mode": "rt", "errors": "replace"}
         with opener(self.path, **how) as file:
-            if kind == ".csv":
-                yield from gvret.read(file, self.path, self._skip)
+            if kind in _OURS:
+                yield from _OURS[kind](file, self.path, self._skip)
             else:
                 yield from self._foreign(kind, file)
 
@@ -63,7 +68,7 @@ class Recording:
         """Yield what python-can reads."""
         import can  # noqa: PLC0415 - heavy, and most of its users have no log
 
-        readers = {".log": can.CanutilsLogReader, ".asc": can.ASCReader, ".blf": can.BLFReader, ".trc": can.TRCReader}
+        readers = {".asc": can.ASCReader, ".blf": can.BLFReader, ".trc": can.TRCReader}
         first_channel = 1 if kind == ".asc" else 0  # python-can counts from 0 what such a file counts from 1
         try:
             reader: Any = readers[kind](file)
@@ -83,14 +88,22 @@ class Recording:
     def _in_order(self, records: Iterable[Record]) -> Iterator[tuple[str, Frame]]:
         """Yield the frames of our channel, from 0 on and never back in time."""
         began: float | None = None
-        latest = 0.0
+        latest = before = 0.0
         wanted = None if self._channel is None else str(self._channel)
         for can_id, data, at, channel in records:
-            began = at if began is None else began  # of the whole file: its buses keep step
-            if wanted is not None and channel != wanted:
+            if not math.isfinite(at):
+                self._skip()
                 continue
+            if began is None:
+                began = before = at  # of the whole file: its buses keep step
+            elif at < before - STUMBLE_S:
+                began += at - before
+            elif at > before + LONGEST_SILENCE_S:
+                began += at - before - LONGEST_SILENCE_S
+            before = at
             latest = max(latest, at - began)
-            yield channel, (can_id, data, latest)
+            if wanted is None or channel == wanted:
+                yield channel, (can_id, data, latest)
 
 
 def _id_of(message: "Message") -> int:

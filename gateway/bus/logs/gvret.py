@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.bus.wire import EXTENDED
+from gateway.bus.wire import EXTENDED, EXTENDED_MASK
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _HEADERS: Final = {  # the columns before the data -> where bus and length stand
     ("time stamp", "id", "extended", "bus", "len"): (3, 4),
 }
 _TURN_US: Final = 1 << 32  # the recorder's clock begins anew after 71 minutes
+_LAST_US: Final = 1 << 63
 
 
 def read(lines: Iterable[str], path: Path, skip: Callable[[], None]) -> "Iterator[Record]":
@@ -31,11 +32,14 @@ def read(lines: Iterable[str], path: Path, skip: Callable[[], None]) -> "Iterato
             cells = line.split(",")
             stamp, length = int(cells[0]), int(cells[length_at])
             data = bytes(int(cells[length_at + 1 + n], 16) for n in range(length))
-            can_id = int(cells[1], 16) | (EXTENDED if cells[2].strip().lower() == "true" else 0)
+            can_id = int(cells[1], 16)
         except (ValueError, IndexError):
+            stamp = can_id = -1
+        if not (0 <= can_id <= EXTENDED_MASK and 0 <= stamp <= _LAST_US):
             if line.strip():
                 skip()
             continue
+        can_id |= EXTENDED if cells[2].strip().lower() == "true" else 0
         if stamp < before - _TURN_US // 2:
             turns += 1
         before = stamp
