@@ -71,7 +71,8 @@ class PresenceChange:
     `event`: component_online, component_offline, component_missing, component_restarted, component_degraded,
     component_flapping, component_babbling or component_replaced; None where bus_down, in the same transaction, names
     the component. `presence`, `reason` are those after it. `evidence` and `attributes` go into the event. Times are ms
-    since the epoch. `expected_return`: as an operator said; None: nobody did.
+    since the epoch. `expected_return`: as an operator said; None: nobody did. `time_trusted`: whether `at` was, when
+    it was read.
     """
 
     component_id: str
@@ -84,6 +85,7 @@ class PresenceChange:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     expected_return: int | None = None
+    time_trusted: bool = True
 
 
 Notice = PresenceChange | Event

@@ -112,6 +112,10 @@ async def test_the_newest_trusted_time_is_known_at_the_next_start(tmp_path: Path
     async with scene(tmp_path / "queue.db") as told:
         assert told.store.last_event_at == 0
         await told.store.write(lambda tx: tx.emit(Event("bus_up", "gateway", NOW + 7)))
+        ahead = PresenceChange(  # of a recording that is played faster than it was made
+            "module-03", "component_online", NOW + 99, Presence.ONLINE, None, NOW + 99, NOW + 99, time_trusted=False
+        )
+        await told.store.write(lambda tx: tx.record_presence([ahead]))
         told.clock.is_trusted = False
         await told.store.write(lambda tx: tx.emit(Event("bus_up", "gateway", NOW + 999_999)))
     async with scene(tmp_path / "queue.db") as told:

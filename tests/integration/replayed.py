@@ -10,9 +10,9 @@ from gateway.bus.link import Link
 from gateway.bus.link.replay import ReplayClock, clock_for
 from gateway.bus.monitor import Monitor
 from gateway.bus.wire import Condition
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.component import Component
-from gateway.ports import PresenceChange
+from gateway.ports import Notice, PresenceChange
 from gateway.settings import BusSection, PresenceSection
 from tests.integration.link_bench import until
 
@@ -24,26 +24,33 @@ async def verdicts(
 ) -> list[tuple[str, str, float]]:
     """Play to the end; return (component, presence, seconds of the recording) of every change of presence."""
     clock = clock_for(section, SystemClock())
+    began_ms = clock.wall_ms()
+    return [
+        (notice.component_id, str(notice.presence), round((notice.at - began_ms) / 1000, 2))
+        for notice in await notices(section, components, listenings, clock)
+        if isinstance(notice, PresenceChange) and notice.event in {None, "component_online", "component_offline"}
+    ]
+
+
+async def notices(
+    section: BusSection,
+    components: Iterable[tuple[Component, PresenceSection]],
+    listenings: Mapping[str, Listening] | None = None,
+    clock: Clock | None = None,
+) -> list[Notice]:
+    """Play to the end; return all that a monitor told of it."""
+    clock = clock or clock_for(section, SystemClock())
     assert isinstance(clock, ReplayClock)
     link = Link(section.name, section, clock, random.Random(1))
-    told: list[tuple[str, str, float]] = []
+    told: list[Notice] = []
     conditions: list[Condition] = []
-    began_ms = clock.wall_ms()
-
-    def sink(notices) -> None:
-        told.extend(
-            (notice.component_id, str(notice.presence), round((notice.at - began_ms) / 1000, 2))
-            for notice in notices
-            if isinstance(notice, PresenceChange) and notice.event in {None, "component_online", "component_offline"}
-        )
-
     monitor = Monitor(
         wire=link,
         components=components,
         codecs=load_codecs(),
         clock=clock,
         rows={},
-        sink=sink,
+        sink=told.extend,
         on_ready=lambda *_: None,
         listenings=listenings,
         suspended=lambda: 0.0,

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bus.foreign.listening import listening_of
 from gateway.bus.frames import load_codecs
 from gateway.bus.link import Link
-from gateway.bus.link.replay import ReplayClock, clock_for, recording_of
-from gateway.bus.wire import EXTENDED_MASK
+from gateway.bus.link.replay import MOST_AT_ONCE, ReplayClock, clock_for, recording_of
+from gateway.bus.wire import EXTENDED_MASK, BusEvent
 from gateway.clock import SystemClock
 from gateway.component import Component, ComponentKind
 from gateway.errors import ConfigError, LinkDown, MisuseError
-from gateway.settings import BusSection, PresenceSection
+from gateway.event import Event
+from gateway.ports import PresenceChange
+from gateway.settings import BusSection, HeartbeatSection, PresenceSection
 from tests.doubles_bus import FakeNode
-from tests.integration.replayed import verdicts
+from tests.integration.link_bench import until
+from tests.integration.replayed import notices, verdicts
 
 HEADER = "Time Stamp,ID,Extended,Bus,LEN,D1,D2,D3,D4,D5,D6,D7,D8\n"
 PERIOD_S = 0.5
@@ -144,4 +148,75 @@ async def test_whoever_waits_is_woken_in_order_and_never_late():
         assert [(name, at) for name, at, _ in woken] == [("a", 1.0), ("b", 1.5), ("a", 2.0)]
         await clock.advance(5.0, None)
     assert all(at == now for _, at, now in woken)
+
+
+async def test_a_time_that_has_not_come_yet_is_not_trusted():
+    clock = clock_for(replayed(Path("x")), SystemClock())
+    assert isinstance(clock, ReplayClock)
+    await clock.advance(0.01, speed=1)
     assert clock.trusted()
+    await clock.advance(3600.0, speed=None)
+    assert not clock.trusted()
+
+
+async def test_what_is_replayed_faster_than_it_was_is_told_with_times_that_are_not_trusted(tmp_path):
+    told = await notices(replayed(record(tmp_path / "drive.csv", 12.0, silent=(4.0, 8.0)), speed="max"), components())
+    changes = [notice for notice in told if isinstance(notice, PresenceChange)]
+    assert [change.time_trusted for change in changes if change.event == "component_offline"] == [False]
+
+
+def candump(path: Path, *frames: tuple[float, str]) -> Path:
+    path.write_text("".join(f"({at:.6f}) can0 {frame}\n" for at, frame in frames))
+    return path
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.01])
+async def test_what_was_there_before_a_long_silence_is_handed_on_and_the_reader_alive_until_its_end(tmp_path, speed):
+    path = candump(tmp_path / "drive.log", (0.0, "123#00"), (0.001, "123#00"), (500.0, "123#00"))
+    real = SystemClock()
+    section = replayed(path, speed=speed)
+    link = Link("can0", section, clock_for(section, real), random.Random(1))
+    running = asyncio.create_task(link.run())
+    try:
+        await until(lambda: link.frames_received() > 0)
+        assert link.alive(real.monotonic() + 499 / speed)
+        assert not link.alive(real.monotonic() + 1000 / speed)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_other_buses_of_a_recording_are_passed_over_in_portions(tmp_path):
+    lines = [(n / 1000, "123#00") for n in range(3 * MOST_AT_ONCE)]
+    path = candump(tmp_path / "drive.log", *lines)
+    link = Link(
+        "can0",
+        section := replayed(path, speed="max", source="can1"),
+        clock_for(section, SystemClock()),
+        random.Random(1),
+    )
+    told: list[BusEvent] = []
+    link.watch(told.append)
+    turns = 0
+    running = asyncio.create_task(link.run())
+    while len(told) < 2 and not running.done():
+        turns += 1
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert turns >= 3
+    assert told[-1].detail == "the recording drive.log holds no frames of a bus can1"
+
+
+@pytest.mark.parametrize("speed", ["max", 20])
+async def test_a_bus_off_in_a_recording_is_the_buss_and_nobody_elses(tmp_path, speed):
+    beats = [(n * 0.1, "123#00") for n in range(20)]
+    error = [(2.05, "20000040#0000000000000000")]
+    path = candump(tmp_path / "drive.log", *beats, *error, *((2.5 + n * 0.1, "123#00") for n in range(200)))
+    foreign = Component("pack", ComponentKind.PACK, "can0", None, owner="o", foreign=True)
+    listening = listening_of(HeartbeatSection(type="raw", id=0x123), None, {})
+    told = await notices(replayed(path, speed=speed), [(foreign, PresenceSection(period_ms=100))], {"pack": listening})
+    reasons = [notice.reason for notice in told if isinstance(notice, PresenceChange) and notice.presence == "OFFLINE"]
+    assert reasons == ["bus_down", "bus_down"]  # the second is the end of the recording
+    downs = [notice for notice in told if isinstance(notice, Event) and notice.type == "bus_down"]
+    assert [down.attributes["bus_state"] for down in downs] == ["BUS_OFF", "DOWN"]

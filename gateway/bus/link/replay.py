@@ -7,7 +7,8 @@ seconds, or in a day, with the same verdicts. Whoever waits for a time on it is 
 import asyncio
 import heapq
 from collections import deque
-from itertools import count
+from collections.abc import Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -16,7 +17,7 @@ from pydantic import Field, ValidationError
 from gateway.bus.link.intake import Intake
 from gateway.bus.link.traffic import Sample, Traffic
 from gateway.bus.logs import Recording
-from gateway.bus.wire import Condition, Frame
+from gateway.bus.wire import ERROR_FRAME, Condition, Frame
 from gateway.clock import Clock
 from gateway.errors import ConfigError, LinkDown, MisuseError
 from gateway.settings import BusSection, Section
@@ -25,7 +26,8 @@ from gateway.wording import path, phrase
 INTERFACE: Final = "replay"
 BATCH_S: Final = 0.010  # frames handed on at once, as on a real bus
 MOST_AT_ONCE: Final = 4096
-GRACE_S: Final = 60.0  # a slow disk may take so long for one batch
+STEP_S: Final = 600.0  # of the recording; in a long silence, too, there is a sign of life now and then
+GRACE_S: Final = 60.0  # a slow disk may take so long for one batch, and a slow machine for one step
 _SETTLE: Final = 8  # turns of the loop within which whoever was woken says how long it sleeps next
 
 
@@ -58,8 +60,13 @@ class ReplayClock:
         return self._began_wall_ms + round(self._now * 1000)
 
     def trusted(self) -> bool:
-        """Whether wall time is known to be good."""
-        return self._real.trusted()
+        """Whether wall time is known to be good: no time is that has not come yet, as when a recording plays faster."""
+        return self._real.trusted() and self.monotonic() <= self._real.monotonic()
+
+    def due(self, to: float, speed: float | None) -> float:
+        """Return the real monotonic time at which `to` (s of the recording) is reached, now at the earliest."""
+        now = self._real.monotonic()
+        return now if speed is None else max(now, self.began + to / speed)
 
     async def sleep_until(self, at: float) -> None:
         """Wait until `monotonic` has come to `at`."""
@@ -87,8 +94,7 @@ class ReplayClock:
 
     async def _pass(self, to: float, speed: float | None) -> None:
         if speed is not None:
-            due = self.began + to / speed
-            await asyncio.sleep(max(0.0, due - self._real.monotonic()))
+            await asyncio.sleep(self.due(to, speed) - self._real.monotonic())
         self._now = max(self._now, to)
 
 
@@ -99,25 +105,27 @@ class ReplayPort:
         self._intake = intake
         self._path = path
         self._speed = None if options.speed == "max" else options.speed
-        self._recorded = iter(Recording(path, options.source))
+        self._source = None if options.source is None else str(options.source)
+        self._recorded = Recording(path).by_channel()
         self._clock = clock
         self._ahead: deque[Frame] = deque()  # read from the file, and not yet the time for it
 
     async def serve(self) -> None:
         """Play. Raises ConfigError for a file that is no recording; returns never."""
+        self._promise(0.0)
         more = self._read_ahead()
         self._intake.tell(Condition.UP, str(self._path))
         end = f"the recording {self._path.name} is over"
-        while more:
-            last = self._ahead[-1][2]
-            self._intake.expect(GRACE_S + (0.0 if self._speed is None else BATCH_S / self._speed))
-            await self._clock.advance(last, self._speed)
-            self._hand_on(last)
+        while more or self._ahead:
+            if self._ahead:
+                await self._play(self._moment())
             await asyncio.sleep(0)  # the rest of the gateway has its turn at any speed
             try:
-                more = self._read_ahead()
+                more = more and self._read_ahead()
             except ConfigError as why:  # what was read so far is as true as ever
                 more, end = False, str(why)
+        if self._source is not None and not self._intake.counts.frames:
+            end = f"the recording {self._path.name} holds no frames of a bus {self._source}"
         self._intake.expect(float("inf"))
         self._intake.tell(Condition.DOWN, end)
         await asyncio.Event().wait()
@@ -143,23 +151,52 @@ class ReplayPort:
         self._intake.sample = sample
 
     def _read_ahead(self) -> bool:
-        """Read the frames of the next moment. Whether there were any."""
-        first = next(self._recorded, None)
-        if first is None:
-            return False
-        self._ahead.append(first)
-        for frame in self._recorded:
-            self._ahead.append(frame)
-            if frame[2] > first[2] + BATCH_S or len(self._ahead) >= MOST_AT_ONCE:
-                break
-        return True
+        """Read the frames of the next moment and one more, or as much as is read at once. Whether there was any."""
+        found, until = False, self._ahead[0][2] + BATCH_S if self._ahead else float("inf")
+        for source, frame in islice(self._recorded, MOST_AT_ONCE):
+            found = True
+            if self._source in {None, source}:
+                self._ahead.append(frame)
+                if frame[2] > until:
+                    break
+                until = min(until, frame[2] + BATCH_S)
+        return found
+
+    def _moment(self) -> float:
+        """Return until when to play (s of the recording): all that was read but what comes later than the rest."""
+        first, last = self._ahead[0][2], self._ahead[-1][2]
+        return last if last <= first + BATCH_S else self._ahead[-2][2]
+
+    async def _play(self, until: float) -> None:
+        """Go on to `until` (s of the recording), and hand on what came by then."""
+        at = -float("inf")
+        while at < until:
+            at = min(self._clock.monotonic() - self._clock.began + STEP_S, until)
+            self._promise(at)
+            await self._clock.advance(at, self._speed)
+        self._hand_on(until)
+        self._promise(until)
+
+    def _promise(self, at: float) -> None:
+        """Promise a sign of life soon after `at` (s of the recording) is due: by real time, as whoever looks has it."""
+        self._intake.due = self._clock.due(at, self._speed) + GRACE_S
 
     def _hand_on(self, until: float) -> None:
         """Hand on the frames up to `until` (s of the recording), with their times on the clock."""
-        began, ahead, frames = self._clock.began, self._ahead, []
+        began, ahead = self._clock.began, self._ahead
+        frames: list[Frame] = []
         while ahead and ahead[0][2] <= until:
             can_id, data, at = ahead.popleft()
-            frames.append((can_id, data, began + at))
+            if can_id & ERROR_FRAME:
+                self._deliver(frames)
+                frames = []
+                self._intake.take_error(can_id, data, began + at)
+            else:
+                frames.append((can_id, data, began + at))
+        self._deliver(frames)
+        self._intake.settle(began + until)
+
+    def _deliver(self, frames: Sequence[Frame]) -> None:
         if frames:
             self._intake.hand_all(frames)
 

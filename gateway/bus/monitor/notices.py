@@ -75,6 +75,7 @@ class Notices:
             last_seen=self.last_seen_ms(watch),
             evidence=watch.evidence,
             expected_return=expected_return,
+            time_trusted=self._clock.trusted(),
         )
 
     def _evidence(self, watch: Watch, finding: Finding) -> Mapping[str, Any]:

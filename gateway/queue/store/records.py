@@ -153,7 +153,8 @@ class Records(SqlReader):
                 ),
             )
             if change.event is not None:
-                self._store(change.event, change.component_id, change.at, told(change, expected))
+                attributes, trusted = told(change, expected), change.time_trusted
+                self._store(change.event, change.component_id, change.at, attributes, trusted=trusted)
 
     def learn_serial(self, component_id: str, serial: int, now_ms: int) -> None:
         """Store the serial number a component answered with."""
