@@ -109,6 +109,10 @@ class Link:
         if self._paho.socket() is None:  # lost as soon as it stood: aiomqtt forgets that, and `watch` would not end
             raise self.loss()
 
+    def pass_over(self, topic: str) -> None:
+        """Acknowledge what comes on a topic, and do no more with it."""
+        self._inbox.hand(topic, lambda _: None)
+
     async def subscribe(self, topic_filter: str, take: Callable[[Incoming], None] | None = None) -> None:
         """Subscribe with QoS 1. `take`: gets what comes on this very topic, instead of `receive`.
 
@@ -362,13 +366,18 @@ def _heard(future: "asyncio.Future[None]") -> BaseException | None:
 
 
 @asynccontextmanager
-async def connect(broker: Broker, will: Outgoing | None = None) -> AsyncIterator[Link]:
-    """Connect to `broker`, leaving `will` with it. Raises LinkLost."""
+async def connect(broker: Broker, will: Outgoing | None = None, *, old_news: str | None = None) -> AsyncIterator[Link]:
+    """Connect to `broker`, leaving `will` with it. Raises LinkLost.
+
+    `old_news`: what the session has kept on this topic is of no use any more, until the topic is subscribed to.
+    """
     try:
         client = dial(broker, will, _CONNECT_WITHIN_S)
     except (ConfigError, OSError) as why:  # a file of ours: certificate, key, password
         raise LinkLost(Cause.FILE_UNREADABLE, f"{broker.name}: {why}") from why
     link = Link(client, broker)
+    if old_news is not None:
+        link.pass_over(old_news)
     try:
         await link.open()
         yield link

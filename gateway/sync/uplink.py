@@ -150,7 +150,8 @@ class Uplink:
     async def _hold(self) -> None:
         """Hold one connection for as long as it lasts. Raises LinkDown, plain or in a group."""
         self._session += 1
-        async with connect(self._broker, self._states.offline(self._session, "connection_lost")) as link:
+        will = self._states.offline(self._session, "connection_lost")
+        async with connect(self._broker, will, old_news=self._topics.state) as link:
             self._note_connection(link)
             try:
                 async with asyncio.TaskGroup() as tasks:

@@ -185,8 +185,10 @@ async def test_a_session_that_is_still_there_is_not_counted_as_lost(
     with Watcher(mosquitto.port) as watcher:
         async with connected(gateway, watcher) as uplink:
             proxy.cut()
-            await until(lambda: uplink.status()["reconnects"] == 1)
+            await until(lambda: uplink.status()["reconnects"] == 1 and uplink.status()["connected"])
+            await watcher.until(lambda: len(watcher.states()) > 2)
             assert uplink.status()["sessions_lost"] == 0
+            assert uplink.status()["turned_away"] == {}, "our own Will, which the session has kept, is no request"
             assert losses(uplink) == {"closed": 1}
 
 
