@@ -8,13 +8,15 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.clock import Clock, rfc3339
 from gateway.errors import Code, Refusal
 from gateway.sync.envelope import LONGEST_LIFE_MS, Life, take_life, take_time, wrong_time
 from gateway.sync.payload import Encoding, encode
-from gateway.sync.signing import Signer, verify
+
+if TYPE_CHECKING:
+    from gateway.sync.signing import Signer
 
 KEYS: Final = frozenset({"key_id", "signature", "body"})  # no request has fields of these names
 AHEAD_MS: Final = 60_000  # how far a caller's clock may be ahead of ours
@@ -50,6 +52,8 @@ def open_envelope(fields: Mapping[str, Any], encoding: Encoding) -> Sealed | Non
 
 def check(sealed: Sealed, topic: str, keys: Mapping[str, bytes]) -> None:
     """Raise Refusal BAD_SIGNATURE unless one of `keys`, those of the actor of `topic`, signed this for that topic."""
+    from gateway.sync.signing import verify  # noqa: PLC0415 - 8 MiB, for keys alone
+
     public_key = keys.get(sealed.key_id)
     if public_key is None or not verify(public_key, sealed.signature, topic, sealed.body):
         raise bad_signature()
@@ -82,7 +86,7 @@ def take_signed_life(fields: dict[str, Any], clock: Clock, expiry_s: int | None 
     return life.shortened(clock.wall_ms(), expiry_s)
 
 
-def seal(signer: Signer, topic: str, body: bytes, encoding: Encoding) -> bytes:
+def seal(signer: "Signer", topic: str, body: bytes, encoding: Encoding) -> bytes:
     """Return the payload of a signed request. `body`: the request, encoded, with id, issued_at and expires_at."""
     sealed = signer.sign(topic, body)
     if encoding is Encoding.JSON:

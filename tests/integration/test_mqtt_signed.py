@@ -158,3 +158,9 @@ async def test_signed_requests_that_waited_in_the_broker_are_served_in_order_unl
             await watcher.until(lambda: len(ids(watcher)) == 3)
     assert [fields["n"] for _, _, fields in gateway.api.effects] == [0, 1]
     assert watcher.on("/replies/root/waiting-2")[0]["error"]["code"] == "REQUEST_EXPIRED"
+
+
+def test_a_gateway_without_keys_does_not_load_what_they_need() -> None:
+    script = "import sys, gateway.daemon; print('cryptography' in {name.split('.')[0] for name in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
