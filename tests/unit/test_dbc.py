@@ -164,6 +164,29 @@ def test_a_cycle_time_counts_where_a_message_has_its_own(read):
     assert found.report.periodic == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "cycle"),
+    [
+        ("INT -10 65535", "-5", None),
+        ("INT 0 65535", "0", None),
+        ("INT 0 0", "99999999999999999999", None),
+        ("FLOAT 0 1E9", "1E999", None),
+        ("FLOAT 0 1E9", "0.5", None),
+        ("FLOAT 0 1E9", "200.0", 200),
+        ("STRING", '"200"', 200),
+        ("STRING", '"fast"', None),
+    ],
+)
+def test_a_cycle_time_that_is_none_is_not_believed(read, kind, value, cycle):
+    lines = f'BA_DEF_ BO_ "GenMsgCycleTime" {kind};\nBA_ "GenMsgCycleTime" BO_ 100 {value};\n'
+    assert cycle_ms(read(HEAD + MESSAGE + lines).by_name["Pack"]) == cycle
+
+
+def test_a_file_that_is_empty_is_told_to_be(read):
+    with pytest.raises(ConfigError, match=r"some\.dbc: is empty$"):
+        read("\n")
+
+
 def test_a_file_is_read_anew_when_it_has_changed(read):
     assert "Pack" in read(HEAD + MESSAGE).by_name
     assert "Stack" in read(HEAD + MESSAGE.replace("Pack", "Stack ")).by_name

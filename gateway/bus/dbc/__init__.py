@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final[Mapping[str, int]] = {".dbc": 4 << 20, ".kcd": 4 << 20, ".sym": 4 << 20, ".arxml": 32 << 20}
 LONGEST_MESSAGE: Final = 4096  # bytes; J1939 carries 1785, CAN XL 2048
+LONGEST_CYCLE_MS: Final = 86_400_000
 CACHED: Final = 16  # files; a gateway has at most 8 buses with a few each
 _SIZES: Final[Mapping[str, re.Pattern[str]]] = {  # where a size or a place is written that has six digits or more
     ".dbc": re.compile(r"^[ \t]*(?:BO_[^:\n]*:|SG_[^:\n]*:[ \t]*\d*+\|?)[ \t]*\d{6,}", re.MULTILINE),
@@ -74,6 +75,8 @@ def _load(path: Path, _changed_ns: int, size: int) -> Definitions:
     if size > most:
         raise ConfigError([f"{path}: has {size} bytes; at most {most} are read"])
     text = _text_of(path, suffix)
+    if not text.strip():
+        raise ConfigError([f"{path}: is empty"])
     for pattern in (_SIZES[suffix], _DIGITS):  # readers take time and memory in proportion to such numbers
         if absurd := pattern.search(text):
             line = text.count("\n", 0, absurd.end()) + 1
@@ -102,9 +105,18 @@ def cycle_ms(message: "Message") -> int | None:
     """Return the cycle time that is written for this very message; the attribute's default would be everybody's."""
     attributes = message.dbc.attributes if message.dbc else None
     if attributes is None:
-        return message.cycle_time or None
+        return _cycle(message.cycle_time)
     own = attributes.get("GenMsgCycleTime")
-    return int(own.value) or None if own is not None else None
+    return None if own is None else _cycle(own.value)
+
+
+def _cycle(told: object) -> int | None:
+    """Return a cycle time as whole ms; None for 0, which means none, and for what is no such time."""
+    try:
+        cycle = float(str(told))
+    except ValueError:  # the file may declare the attribute as text
+        return None
+    return int(cycle) if 1 <= cycle <= LONGEST_CYCLE_MS else None
 
 
 class _Unreadable(Exception):  # noqa: N818 - carried to where the file's name is known
