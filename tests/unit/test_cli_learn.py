@@ -1,5 +1,6 @@
 """`bms-gateway learn` from logs: what goes where, and what it refuses."""
 
+import gzip
 import json
 import tomllib
 from collections.abc import Sequence
@@ -59,6 +60,15 @@ def test_a_file_that_is_written_has_paths_from_where_it_stands_and_no_problems(f
     assert "COMPONENT" in result.stdout
     assert f"check --config {folder / 'new.toml'}" in result.stdout
     assert (folder / "drive.svg").read_text().startswith("<svg")
+
+
+def test_of_a_log_that_was_cut_off_there_is_what_came_before(folder: Path) -> None:
+    whole = gzip.compress((folder / "drive.log").read_bytes())
+    (folder / "cut.log.gz").write_bytes(whole[: len(whole) // 2])
+    result = learn(folder, "--log", "cut.log.gz")
+    assert "cut.log.gz: is cut off; this is what came before." in result.stderr
+    (folder / "cut.log.gz").write_bytes(whole[:20])
+    assert learn(folder, "--log", "cut.log.gz", code=78).stderr.endswith("cut.log.gz: is cut off\n")
 
 
 def test_nothing_is_overwritten(folder: Path) -> None:

@@ -51,9 +51,9 @@ def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path |
     `folder`: where the configuration will stand, if that is known. Raises ConfigError.
     """
     recording = Recording(log)
-    surveys = _surveys(recording, tell)
+    surveys, damage = _surveys(recording, tell)
     if not surveys:
-        raise ConfigError([f"{log}: holds no frames"])
+        raise ConfigError(damage or [f"{log}: holds no frames"])
     if source is not None and source not in surveys:
         raise ConfigError([f"{log}: has no bus {source}; it has {_listed(surveys)}"])
     databases = Databases([load_database(path) for path in dbcs])
@@ -66,15 +66,20 @@ def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path |
         notes.append(f"The log holds the buses {_listed(surveys)}; this is {chosen}. --source chooses another.")
     if recording.skipped:
         notes.append(f"{recording.skipped} lines of the log could not be read.")
+    notes += [f"{problem}; this is what came before." for problem in damage]
     bus |= {"dbc": [_path(path, folder) for path in dbcs]} if dbcs else {}
     notes.append('On a vehicle, the bus is one such as: interface = "socketcan", channel = "can0".')
     return Heard(found[chosen], GATEWAY, bus, notes)
 
 
-def _surveys(recording: Recording, tell: Progress) -> dict[str, Survey]:
-    """Read a log to its end; return what was heard on each of its buses. Raises ConfigError."""
+def _surveys(recording: Recording, tell: Progress) -> tuple[dict[str, Survey], list[str]]:
+    """Read a log as far as that goes; return what was heard on each of its buses, and why no more could be read.
+
+    Raises ConfigError.
+    """
     surveys: dict[str, Survey] = {}
-    frames = recording.by_channel()
+    damage: list[str] = []
+    frames = _until_damage(recording, damage)
     read, until = 0, 0.0
     while several := list(islice(frames, AT_ONCE)):
         read, until = read + len(several), several[-1][1][2]
@@ -85,7 +90,15 @@ def _surveys(recording: Recording, tell: Progress) -> dict[str, Survey]:
         tell(f"{read:,} frames, {until:.0f} s of the recording")
     for survey in surveys.values():
         survey.listened(0.0, until)
-    return surveys
+    return surveys, damage
+
+
+def _until_damage(recording: Recording, damage: list[str]) -> Iterator[tuple[str, Frame]]:
+    """Yield the frames of a log up to where it cannot be read any more, as where it was cut off; then say why."""
+    try:
+        yield from recording.by_channel()
+    except ConfigError as why:
+        damage.extend(why.problems)
 
 
 def _sorted(several: Sequence[tuple[str, Frame]]) -> dict[str, list[Frame]]:
