@@ -18,6 +18,7 @@ from gateway.errors import ConfigError, LinkDown, MisuseError
 from gateway.event import Event
 from gateway.ports import PresenceChange
 from gateway.settings import BusSection, HeartbeatSection, PresenceSection
+from tests.doubles import FakeClock
 from tests.doubles_bus import FakeNode
 from tests.integration.link_bench import until
 from tests.integration.replayed import notices, verdicts
@@ -157,6 +158,15 @@ async def test_a_time_that_has_not_come_yet_is_not_trusted():
     assert clock.trusted()
     await clock.advance(3600.0, speed=None)
     assert not clock.trusted()
+
+
+def test_how_long_the_start_took_is_no_part_of_what_is_played():
+    real = FakeClock()
+    clock = clock_for(replayed(Path("x")), real)
+    assert isinstance(clock, ReplayClock)
+    real.advance(5.0)
+    clock.begin()
+    assert clock.due(3.0, 2.0) == real.monotonic() + 1.5
 
 
 async def test_what_is_replayed_faster_than_it_was_is_told_with_times_that_are_not_trusted(tmp_path):

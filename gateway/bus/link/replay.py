@@ -47,6 +47,7 @@ class ReplayClock:
     def __init__(self, real: Clock) -> None:
         self._real = real
         self.began, self._began_wall_ms = real.monotonic(), real.wall_ms()
+        self._played_from = self.began  # real time, s
         self._now = 0.0  # s, since the beginning of the recording
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = count()
@@ -63,10 +64,14 @@ class ReplayClock:
         """Whether wall time is known to be good: no time is that has not come yet, as when a recording plays faster."""
         return self._real.trusted() and self.monotonic() <= self._real.monotonic()
 
+    def begin(self) -> None:
+        """Say that it is played from now on: how long the start took is no part of it."""
+        self._played_from = self._real.monotonic()
+
     def due(self, to: float, speed: float | None) -> float:
         """Return the real monotonic time at which `to` (s of the recording) is reached, now at the earliest."""
         now = self._real.monotonic()
-        return now if speed is None else max(now, self.began + to / speed)
+        return now if speed is None else max(now, self._played_from + to / speed)
 
     async def sleep_until(self, at: float) -> None:
         """Wait until `monotonic` has come to `at`."""
@@ -114,6 +119,7 @@ class ReplayPort:
         """Play. Raises ConfigError for a file that is no recording; returns never."""
         self._promise(0.0)
         more = self._read_ahead()
+        self._clock.begin()
         self._intake.tell(Condition.UP, str(self._path))
         end = f"the recording {self._path.name} is over"
         while more or self._ahead:
