@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gateway.bus.exchange.budget import FRAME_BITS
 from gateway.component import Component, ComponentKind
 from gateway.errors import Code, ConfigError, MisuseError, Refusal
 from gateway.operation import Delivery, Ending, Outcome, Reach
-from gateway.settings import CommandSection
+from gateway.settings import CommandSection, HeartbeatSection
 from tests.described_scene import DBC, LIMIT, WINK, Peer, described, described_scene, raw, sections
 from tests.doubles_devices import WALL_START_MS, play
 
@@ -386,6 +387,34 @@ def test_nothing_is_described_that_our_own_protocol_says(tmp_path: Path) -> None
     (tmp_path / "sly.dbc").write_text(ours)
     with pytest.raises(ConfigError, match="id 0xdef12fb is one of the gateway's own protocol"):
         described_of([CommandSection.model_validate(WINK)], sections(), {"can0": [tmp_path / "sly.dbc"]})
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "is_refused"),
+    [
+        ({"type": "dbc", "message": "Order"}, True),
+        ({"type": "raw", "id": 0x200, "mask": 0x700}, True),
+        ({"type": "raw", "id": 0x201}, False),
+        ({"type": "j1939", "node": 0}, False),
+        ({"type": "dbc", "message": "Nowhere"}, False),  # told by whoever listens
+    ],
+)
+def test_nothing_is_asked_under_an_id_by_which_a_component_is_heard(
+    tmp_path: Path, heartbeat: dict[str, Any], is_refused: bool
+) -> None:
+    (tmp_path / "other.dbc").write_text(DBC)
+    other = sections()[0].model_copy(update={"id": "other", "heartbeat": HeartbeatSection.model_validate(heartbeat)})
+    made: Any = partial(
+        described_of,
+        [CommandSection.model_validate(WINK)],
+        [*sections(), other],
+        {"can0": [tmp_path / "other.dbc"]},
+    )
+    if is_refused:
+        with pytest.raises(ConfigError, match="id 0x200 is one by which other is heard"):
+            made()
+    else:
+        assert len(made()) == 1
 
 
 def test_a_component_without_a_node_cannot_be_named_by_it(tmp_path: Path) -> None:

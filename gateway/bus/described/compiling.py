@@ -1,7 +1,8 @@
 """From the tables of the configuration to what can be carried out: everything that may be wrong is found here."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from gateway.bus.dbc import load
 from gateway.bus.described import Described
 from gateway.bus.described.messages import MessageWay, Request, Response
 from gateway.bus.described.values import Known, argument_of, extremes, model_of
+from gateway.bus.foreign.listening import listening_of
 from gateway.bus.frames import codecs_of
 from gateway.bus.wire import EXTENDED_MASK
 from gateway.errors import ConfigError
@@ -36,7 +38,7 @@ def described_of(
     made: list[Described] = []
     problems: list[str] = []
     by_id = {component.id: component for component in components}
-    workshop = _Workshop(dbcs)
+    workshop = _Workshop(dbcs, by_id.values())
     for command in commands:
         try:
             made.append(workshop.make(command, [by_id[name] for name in dict.fromkeys(command.components)]))
@@ -51,11 +53,13 @@ def described_of(
 class _Workshop:
     """Makes command types. What it reads of a bus it reads once."""
 
-    def __init__(self, dbcs: Mapping[str, Sequence[Path]]) -> None:
+    def __init__(self, dbcs: Mapping[str, Sequence[Path]], components: Collection[ComponentSection]) -> None:
         self._dbcs = dbcs
+        self._components = components
         self._taken = {command.spec.name for command in Catalogue()}
         self._messages: dict[str, Mapping[str, Message]] = {}
         self._ours: dict[str, tuple[Filter, ...]] = {}
+        self._heard: dict[str, Sequence[tuple[str, Filter]]] = {}
 
     def make(self, command: CommandSection, components: Sequence[ComponentSection]) -> Described:
         """Make a command type. Raises ValueError, ConfigError."""
@@ -85,24 +89,45 @@ class _Workshop:
         return MessageWay(request, response, own)
 
     def _message(self, bus: str, name: str) -> "Message":
+        messages = self._messages_of(bus)
+        message = messages.get(name)
+        if message is None:
+            close = difflib.get_close_matches(name, messages, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise ValueError(f'the databases of bus {bus} have no message "{name}"{hint}')
+        return message
+
+    def _messages_of(self, bus: str) -> "Mapping[str, Message]":
         if bus not in self._messages:
             found: dict[str, Message] = {}
             for path in self._dbcs[bus]:
                 found |= load(path).by_name
             self._messages[bus] = found
-        message = self._messages[bus].get(name)
-        if message is None:
-            close = difflib.get_close_matches(name, self._messages[bus], n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            raise ValueError(f'the databases of bus {bus} have no message "{name}"{hint}')
-        return message
+        return self._messages[bus]
 
     def _check_id(self, bus: str, request_id: int) -> None:
-        """What our own protocol says is said by our own commands, with their guards."""
+        """Refuse an id that is not ours to ask under.
+
+        What our own protocol says is said by our own commands, with their guards; and what a component is heard by is
+        no sign of its life when we send it.
+        """
         if bus not in self._ours:
             self._ours[bus] = tuple(codec.filter for codec in codecs_of(self._dbcs[bus]).values())
         if any(request_id & wanted.mask == wanted.can_id for wanted in self._ours[bus]):
             raise ValueError(f"id {request_id & EXTENDED_MASK:#x} is one of the gateway's own protocol")
+        if bus not in self._heard:
+            self._heard[bus] = tuple(self._heard_on(bus))
+        for component_id, own in self._heard[bus]:
+            if request_id & own.mask == own.can_id & own.mask:
+                raise ValueError(f"id {request_id & EXTENDED_MASK:#x} is one by which {component_id} is heard")
+
+    def _heard_on(self, bus: str) -> "Iterator[tuple[str, Filter]]":
+        """Yield by which frames the components of others on a bus are heard, each with the component."""
+        for component in self._components:
+            if component.bus == bus and component.heartbeat is not None:
+                with suppress(ConfigError):  # whoever listens tells of it
+                    listening = listening_of(component.heartbeat, component.node, self._messages_of(bus))
+                    yield from ((component.id, own) for own in listening.owned)
 
 
 def _by_uds(section: UdsSection) -> "UdsWay":
