@@ -403,7 +403,8 @@ def test_nothing_is_asked_under_an_id_by_which_a_component_is_heard(
     tmp_path: Path, heartbeat: dict[str, Any], is_refused: bool
 ) -> None:
     (tmp_path / "other.dbc").write_text(DBC)
-    other = sections()[0].model_copy(update={"id": "other", "heartbeat": HeartbeatSection.model_validate(heartbeat)})
+    heard_by = {"id": "other", "node": None, "heartbeat": HeartbeatSection.model_validate(heartbeat)}
+    other = sections()[0].model_copy(update=heard_by)
     made: Any = partial(
         described_of,
         [CommandSection.model_validate(WINK)],
