@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.bus.foreign.watch import Listening, Said
@@ -412,6 +412,7 @@ async def test_a_component_that_is_dropped_rests_no_more():
         max_size=8,
     )
 )
+@example([({"c2"}, 19.5), ({"c0", "c1", "c2"}, 0.05), (set(), 10.1), ({"c0", "c1", "c2"}, 5.0)])  # as all are awakened
 def test_whatever_falls_silent_and_returns_the_verdicts_are_those_of_the_frames(silences):
     async def compare() -> None:
         with Scene(3) as scene:
