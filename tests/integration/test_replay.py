@@ -230,3 +230,33 @@ async def test_a_bus_off_in_a_recording_is_the_buss_and_nobody_elses(tmp_path, s
     assert reasons == ["bus_down", "bus_down"]  # the second is the end of the recording
     downs = [notice for notice in told if isinstance(notice, Event) and notice.type == "bus_down"]
     assert [down.attributes["bus_state"] for down in downs] == ["BUS_OFF", "DOWN"]
+
+
+def restless(path: Path, seed: int) -> Path:
+    """Write a recording of four that come and go, of a bus that falls silent, and of what its controller said."""
+    rng = random.Random(seed)
+    frames = [(rng.uniform(5, 20), error) for error in rng.choices(ERRORS, k=rng.randrange(4))]
+    silent = rng.uniform(5, 15)
+    for can_id in range(1, 5):
+        at, period_s = rng.uniform(0, 2), rng.choice([0.05, 0.1, 0.3, 1.0])
+        while at < 25:
+            if not silent < at < silent + 2 * (seed % 3):
+                frames.append((at, f"{can_id:03X}#00"))
+            at += period_s * rng.uniform(0.9, 1.1) + (rng.uniform(0, 8) if rng.random() < 0.02 else 0.0)
+    return candump(path, *sorted(frames))
+
+
+ERRORS = ["20000040#0000000000000000", "20000100#0000000000000000", "20000004#0020000000000000"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_happens_in_a_recording_is_judged_alike_at_any_speed(tmp_path, seed):
+    path = restless(tmp_path / "drive.log", seed)
+    listenings = {f"c{n}": listening_of(HeartbeatSection(type="raw", id=n), None, {}) for n in range(1, 5)}
+    kind = ComponentKind.PACK
+    heard = [(Component(name, kind, "can0", None, owner="o", foreign=True), PresenceSection()) for name in listenings]
+    at_once, slower = [await verdicts(replayed(path, speed=speed), heard, listenings) for speed in ("max", 40)]
+    assert [each[:2] for each in slower] == [each[:2] for each in at_once]
+    assert [each[2] for each in slower] == pytest.approx([each[2] for each in at_once], abs=0.011)
+    assert [each[2] for each in at_once] == sorted(each[2] for each in at_once)
+    assert len(at_once) >= 2 * len(listenings)
