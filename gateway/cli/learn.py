@@ -105,7 +105,7 @@ def _show(heard: "Heard", out: Path | None, *, as_json: bool) -> None:
     if out is None:
         click.echo(written, nl=False)
     else:
-        click.echo(f"\nThe configuration is in {out}: bms-gateway check --config {out}")
+        click.echo(f"The configuration is in {out}: bms-gateway check --config {out}")
 
 
 def _told(heard: "Heard", *, to_stderr: bool) -> str:
@@ -117,7 +117,8 @@ def _told(heard: "Heard", *, to_stderr: bool) -> str:
 
     width = shutil.get_terminal_size().columns
     ROOM.set(width if (sys.stderr if to_stderr else sys.stdout).isatty() else None)
-    return "\n\n".join([" ".join(heard.notes), picture(heard.findings, width), components(heard.findings), ""])
+    parts = " ".join(heard.notes), picture(heard.findings, width), components(heard.findings)
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
 def _write(file: Path, text: str) -> None:
