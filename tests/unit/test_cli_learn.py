@@ -126,7 +126,7 @@ def test_files_that_tell_nothing_are_named(folder: Path) -> None:
 def test_lines_that_cannot_be_read_are_counted(folder: Path) -> None:
     rows = "".join(f"{n * 100000},00000123,false,Rx,0,1,00\n" for n in range(20))
     (folder / "x.csv").write_text(f"Time Stamp,ID,Extended,Dir,Bus,LEN,D1\n{rows}nonsense\n")
-    assert "1 lines of the log could not be read" in learn(folder, "--log", "x.csv").stderr
+    assert "Lines of the log that could not be read: 1." in learn(folder, "--log", "x.csv").stderr
 
 
 LIVE = '[gateway]\nid = "gw-7"\n[[bus]]\nname = "can0"\n'

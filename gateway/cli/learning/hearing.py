@@ -65,7 +65,7 @@ def from_log(log: Path, source: str | None, dbcs: Sequence[Path], folder: Path |
         bus["options"] = {"source": chosen}
         notes.append(f"The log holds the buses {_listed(surveys)}; this is {chosen}. --source chooses another.")
     if recording.skipped:
-        notes.append(f"{recording.skipped} lines of the log could not be read.")
+        notes.append(f"Lines of the log that could not be read: {recording.skipped}.")
     notes += [f"{problem}; this is what came before." for problem in damage]
     bus |= {"dbc": [_path(path, folder) for path in dbcs]} if dbcs else {}
     notes.append('On a vehicle, the bus is one such as: interface = "socketcan", channel = "can0".')
