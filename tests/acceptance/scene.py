@@ -107,7 +107,7 @@ class Daemon:
 
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict)
-    measured: bool = True
+    measured: bool = False
     process: subprocess.Popen[bytes] | None = None
     caller: SocketCaller = field(init=False)
 
@@ -254,7 +254,7 @@ async def scene(
     more: str = "",
     scenario: str = "",
     environ: Mapping[str, str] | None = None,
-    measured: bool = True,
+    measured: bool = False,
     broker: Mosquitto | None = None,
     sync: str = 'encoding = "json"',
 ) -> AsyncIterator[Scene]:

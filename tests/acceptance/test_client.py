@@ -87,7 +87,7 @@ async def test_a_technician_waits_drains_and_is_told(
 
 
 async def test_events_are_whole_and_in_order_through_cuts_restarts_and_kills(tmp_path: Path) -> None:
-    async with gateway(tmp_path, measured=False) as at, wire(at.broker.port) as line, client(line.url) as backend:
+    async with gateway(tmp_path) as at, wire(at.broker.port) as line, client(line.url) as backend:
         seen: list[Event] = []
         late: list[Event] = []
         async with reading(backend, seen):
@@ -142,7 +142,7 @@ async def test_a_call_has_one_effect_though_its_answer_is_lost_with_the_connecti
 
 
 async def test_a_call_waits_for_a_gateway_that_is_away_and_says_so_when_it_does_not_come(tmp_path: Path) -> None:
-    async with gateway(tmp_path, measured=False) as at, client(at.broker.url) as backend:
+    async with gateway(tmp_path) as at, client(at.broker.url) as backend:
         await backend.synced(timeout_s=60)
         at.daemon.kill()
         await at.until(lambda: not backend.in_touch)
@@ -166,7 +166,7 @@ async def test_a_call_that_never_left_had_no_effect(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_with_a_new_database_is_told_and_begun_with_anew(tmp_path: Path) -> None:
-    async with gateway(tmp_path, measured=False) as at, client(at.broker.url) as backend:
+    async with gateway(tmp_path) as at, client(at.broker.url) as backend:
         items: list[Event | Gap] = []
 
         async def follow() -> None:

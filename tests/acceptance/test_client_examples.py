@@ -69,7 +69,7 @@ async def keeps_up(at: Scene, database: Path) -> None:
 async def test_the_backend_consumer_misses_nothing_and_repeats_nothing_over_kills_of_everything(tmp_path: Path) -> None:
     (tmp_path / "access.toml").write_text(ACCESS.format(key=base64.b64encode(bytes(32)).decode()))
     database = tmp_path / "fleet.db"
-    async with scene(tmp_path, more=f'[access]\nfile = "{tmp_path}/access.toml"\n', measured=False) as at:
+    async with scene(tmp_path, more=f'[access]\nfile = "{tmp_path}/access.toml"\n') as at:
         await at.until_online()
         arguments = (tmp_path, "--broker", at.broker.url, "--database", str(database))
 

@@ -150,7 +150,7 @@ async def test_200000_hostile_inputs_leave_it_well_small_quiet_and_at_work(
 ) -> None:
     monkeypatch.setattr(stage, "Watcher", partial(Watcher, topic_filter="bms/v1/+/events/#"))
     (tmp_path / "access.toml").write_text(ACCESS)
-    async with scene(tmp_path, period_ms=1000, more='[access]\nfile = "access.toml"', measured=False) as at:
+    async with scene(tmp_path, period_ms=1000, more='[access]\nfile = "access.toml"') as at:
         async with asyncio.timeout(120):
             await until_online(at)
             at.do(AWAY, "silent")

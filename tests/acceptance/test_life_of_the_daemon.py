@@ -26,7 +26,7 @@ async def test_systemd_is_told_of_the_start_of_progress_and_of_the_stop(tmp_path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
         manager.bind(str(tmp_path / "notify"))
         environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
-        async with scene(tmp_path, environ=environ) as at:
+        async with scene(tmp_path, environ=environ, measured=True) as at:
             told: list[list[str]] = []
             await at.until(lambda: ["WATCHDOG=1", "STATUS=5 of 5 components online"] in hear(manager, told))
             assert at.daemon.stop() == 0
@@ -44,7 +44,7 @@ def hear(manager: socket.socket, told: list[list[str]]) -> list[list[str]]:
 
 
 async def test_a_stop_is_told_upstream_before_the_connection_ends(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+    async with scene(tmp_path, measured=True) as at:
         await at.until_online()
         assert at.daemon.stop() == 0
         await at.until(lambda: at.watcher.states()[-1] == "OFFLINE")
@@ -58,7 +58,7 @@ async def test_a_stop_is_told_upstream_before_the_connection_ends(tmp_path: Path
 
 
 async def test_who_is_still_there_after_a_restart_is_no_news_and_who_is_not_is_found_gone(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+    async with scene(tmp_path, measured=True) as at:
         await at.until_known()
         at.daemon.kill()
         at.do("module-02", "silent")
@@ -73,7 +73,7 @@ async def test_who_is_still_there_after_a_restart_is_no_news_and_who_is_not_is_f
 
 
 async def test_a_stranger_on_the_bus_is_announced_watched_and_left_alone(tmp_path: Path) -> None:
-    async with scene(tmp_path, scenario=STRANGER) as at:
+    async with scene(tmp_path, measured=True, scenario=STRANGER) as at:
         await at.until(lambda: at.events("component_discovered"))
         (found,) = at.events("component_discovered")
         assert found["attributes"]["node"] == 0xB7
@@ -87,7 +87,7 @@ async def test_a_stranger_on_the_bus_is_announced_watched_and_left_alone(tmp_pat
 
 
 async def test_a_command_that_may_run_once_is_given_up_when_a_kill_hides_its_outcome(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+    async with scene(tmp_path, measured=True) as at:
         await at.until_known()
         at.do("module-01", "mute_answers")
         request_id = await at.write("module-01", 5, delivery="AT_MOST_ONCE", timeout_s=30)
@@ -102,7 +102,7 @@ async def test_a_command_that_may_run_once_is_given_up_when_a_kill_hides_its_out
 
 
 async def test_a_second_gateway_keeps_its_hands_off_the_first_ones_database(tmp_path: Path) -> None:
-    async with scene(tmp_path) as at:
+    async with scene(tmp_path, measured=True) as at:
         await at.until_online()
         other = {"BMS_GATEWAY__GATEWAY__SOCKET": str(tmp_path / "other.sock")}
         line = [sys.executable, "-m", "gateway", "run", "--config", str(tmp_path / "gateway.toml")]

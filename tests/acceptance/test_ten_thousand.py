@@ -37,7 +37,7 @@ FLEET: Final = Fleet(
 async def test_ten_thousand_operations_all_end_as_they_should(tmp_path: Path) -> None:
     rng = Random(SEED)
     more = "max_requests_per_component = 1000\n"
-    async with scene(tmp_path, fleet=FLEET, period_ms=500, more=more, measured=False) as at:
+    async with scene(tmp_path, fleet=FLEET, period_ms=500, more=more) as at:
         await at.until_online(*PACKS, *MODULES)
         customers = Customers(at, MODULES, rng)
         mischief = Mischief(at, list(MODULES), rng)

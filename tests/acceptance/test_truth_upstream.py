@@ -80,7 +80,7 @@ async def storm(folder: Path) -> AsyncIterator[Storm]:
     async with wire(broker.port) as gateway_wire, wire(broker.port) as backend_wire:
         broker.url = gateway_wire.url
         with Subscriber(backend_wire.port, GATEWAY) as truth:
-            async with scene(folder, fleet=FLEET, more=more, sync=SYNC, broker=broker, measured=False) as at:
+            async with scene(folder, fleet=FLEET, more=more, sync=SYNC, broker=broker) as at:
                 asking = asyncio.create_task(truth.run())
                 await at.until_online("pack-01", *MODULES)
                 await at.until(lambda: not truth.missing() and truth.rebuilt.newest)
