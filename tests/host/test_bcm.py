@@ -83,7 +83,7 @@ async def test_the_kernel_tells_the_edges_and_nothing_between(sender, manager):
     while not (told := manager.read()) and time.monotonic() < began + 5:
         await asyncio.sleep(0.005)
     assert told == [Edge(id_of(1), silent=True)]
-    assert 0.25 < time.monotonic() - began
+    assert time.monotonic() - began > 0.25
     await asyncio.sleep(0.4)
     assert manager.read() == []  # a silence is told once
     say(sender, id_of(1))
