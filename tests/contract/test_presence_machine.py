@@ -296,7 +296,7 @@ class PresenceMachine(RuleBasedStateMachine):
 
 TestPresence = PresenceMachine.TestCase
 TestPresence.settings = settings(
-    max_examples=250,
+    max_examples=150,
     stateful_step_count=25,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink the long quiet stretches would take minutes

@@ -436,5 +436,5 @@ class FamilyMachine(RuleBasedStateMachine):
             assert listed == [child.id for child in parent.children]
 
 
-FamilyMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+FamilyMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestFamilyMachine = FamilyMachine.TestCase

@@ -344,5 +344,5 @@ def _expected(entry: Entry) -> tuple[Any, ...]:
     return (*state, entry.resumes, entry.expires_at, entry.discarded, *held)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestStoreMachine = pytest.mark.timeout(600)(StoreMachine.TestCase)  # to make a failure small takes a while

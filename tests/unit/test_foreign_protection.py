@@ -238,7 +238,7 @@ class Judge:
             self.wire.deliver(frame)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(STEPS, st.sampled_from([0.2, 1.0, 1.0, 1.0, 3.6, 40.0])), max_size=60))
 def test_our_heartbeat_heard_as_anybodys_gets_the_verdicts_of_our_own_watch(steps) -> None:
     said = HeartbeatSection(
