@@ -188,8 +188,7 @@ async def test_what_was_there_before_a_long_silence_is_handed_on_and_the_reader_
     link = Link("can0", section, clock_for(section, real), random.Random(1))
     running = asyncio.create_task(link.run())
     try:
-        await until(lambda: link.frames_received() > 0)
-        assert link.alive(real.monotonic() + 499 / speed)
+        await until(lambda: link.frames_received() > 0 and link.alive(real.monotonic() + 499 / speed))
         assert not link.alive(real.monotonic() + 1000 / speed)
     finally:
         running.cancel()
