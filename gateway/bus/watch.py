@@ -1,5 +1,6 @@
 """What a monitor keeps of one component: its track, and what the outside was told of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from gateway.presence import Policy, Reason, State
 from gateway.presence.track import Track
 
 
-class Watch(Track):
+class Watch(Track, ABC):
     """The track of one component. How its frames are read is for those that derive from it.
 
     Attributes:
@@ -27,15 +28,15 @@ class Watch(Track):
         self.evidence: Mapping[str, Any] = {}
 
     @property
+    @abstractmethod
     def vitals(self) -> Mapping[str, int]:
         """What its last valid heartbeat says of it; nothing before the first."""
-        raise NotImplementedError
 
     @property
     def off_period(self) -> tuple[float | None, float | None]:
         """The period declared and the one learned, s, where `period.differs`."""
         return self.period.seconds, self.period.learned_s
 
+    @abstractmethod
     def listens_as(self, other: "Watch") -> bool:
         """Whether it is heard by the very frames that `other` is heard by."""
-        raise NotImplementedError

@@ -23,6 +23,7 @@ kind = "PACK"
 bus = "can0"
 owner = "anna"
 heartbeat = { type = "dbc", any_of = ["Pack", "Cells"] }
+offline_after_min_ms = 3000  # a busy machine may keep the one that speaks for it from its turn
 
 [[component]]
 id = "drive"
@@ -31,6 +32,7 @@ bus = "can0"
 node = 5
 owner = "anna"
 heartbeat = { type = "canopen" }
+offline_after_min_ms = 3000
 """
 IDENTIFY = {"command_type": "identify", "arguments": {"seconds": 1}}
 
