@@ -90,6 +90,15 @@ async def test_what_depended_on_the_superseded_one_fails(told: StoreScene) -> No
     assert await statuses(told, first, orphan) == [CANCELLED, FAILED]
 
 
+async def test_one_that_depends_on_another_is_superseded_with_it_and_ends_once(told: StoreScene) -> None:
+    first = await put(told)
+    second = await put(told, depends_on=(first.request_id,))
+    await put(told, SUPERSEDE)
+    assert await statuses(told, first, second) == [CANCELLED, CANCELLED]
+    ends = [*of_type(told, "request_cancelled"), *of_type(told, "request_failed")]
+    assert [end.attributes["request_id"] for end in ends] == [first.request_id, second.request_id]
+
+
 async def test_none_takes_the_place_of_what_it_waits_for(told: StoreScene) -> None:
     first, other = await put(told), await put(told)
     second = await put(told, SUPERSEDE, depends_on=(first.request_id,))

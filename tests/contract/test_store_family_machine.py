@@ -437,4 +437,4 @@ class FamilyMachine(RuleBasedStateMachine):
 
 
 FamilyMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestFamilyMachine = FamilyMachine.TestCase
+TestFamilyMachine = pytest.mark.timeout(600)(FamilyMachine.TestCase)  # to make a failure small takes a while

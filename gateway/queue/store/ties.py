@@ -4,7 +4,8 @@ Most operations are tied to nothing; they cost a look into a dictionary.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gateway.errors import Code
 from gateway.operation import Action, ConflictPolicy, Ending, Operation, Outcome, Status, Strategy
@@ -44,8 +45,9 @@ class Ties:
             child.depends_on, child.conflict_key = operation.depends_on, operation.conflict_key
         members = children or (operation,)
         if operation.conflict_key is not None:
-            for each in members:
-                self._take_place(each, policy)
+            with self._as_one_wave(operation.created_at):
+                for each in members:
+                    self._take_place(each, policy)
         waits = unmet(operation.depends_on, self._changes.operation)
         for place, each in enumerate(members):
             held = operation.barrier or (operation.strategy is Strategy.FAILOVER and place > 0)
@@ -63,8 +65,20 @@ class Ties:
         if not tied:
             return
         self._ended.append(ended)
-        if self._at_it:
-            return
+        if not self._at_it:
+            self._follow_all(now_ms)
+
+    @contextmanager
+    def _as_one_wave(self, now_ms: int) -> Iterator[None]:
+        """Follow no end before all have come that come here: what follows from one may end another of them."""
+        self._at_it = True
+        try:
+            yield
+        finally:
+            self._at_it = False
+        self._follow_all(now_ms)
+
+    def _follow_all(self, now_ms: int) -> None:
         self._at_it = True
         while self._ended:
             wave, self._ended = self._ended, []
