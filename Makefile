@@ -1,9 +1,9 @@
 # demo: see it work.  test: everything.  check: linters alone.  host-test: on a throw-away host with real SocketCAN and
-# systemd.  bench: every figure beside its limit.
+# systemd.  search: the property tests, with examples that no run has tried.  bench: every figure beside its limit.
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: demo test check host-test bench clean
+.PHONY: demo test check host-test search bench clean
 
 demo:
 	@tools/setup demo
@@ -21,6 +21,10 @@ check:
 host-test:
 	@tools/setup dev
 	@$(BIN)/python tools/host-test $(ARGS)
+
+search:
+	@tools/setup dev
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m hypothesis --hypothesis-profile=search $(ARGS)
 
 bench:
 	@tools/setup dev

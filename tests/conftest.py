@@ -1,4 +1,4 @@
-"""What all tests share: where their files lie, and the order in which they begin."""
+"""What all tests share: where their files lie, what is tried at random, and the order in which they begin."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a place, under which tempfile makes folders of its own
 ROOM_BYTES: Final = 2 << 30  # a whole run writes some 300 MB
@@ -14,6 +15,11 @@ ROOM_BYTES: Final = 2 << 30  # a whole run writes some 300 MB
 # Tens of thousands of syncs would else wait for a disk that others use, too. What a disk does, `make host-test` tries.
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES and "TMPDIR" not in os.environ:
     tempfile.tempdir = str(MEMORY)
+
+# The same examples in every run; `make search` tries others, for hours if need be.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,7 +101,7 @@ class Node:
         self._boot(now, BOOT_S)
 
     def fall_silent(self) -> None:
-        """Leave the bus: say nothing, hear nothing."""
+        """Leave the bus: say nothing, hear nothing; but finish what has been begun."""
         self.silent = True
         self._outbox.clear()
 
@@ -187,20 +187,20 @@ class Node:
     @property
     def due(self) -> float:
         """When something is to be said or done next (s); infinity: nothing of its own accord."""
-        if self.silent:
-            return float("inf")
-        times = [self._next_heartbeat if not self._is_asleep else self._asleep_until or 0.0]
-        times += [self._outbox[0][0]] if self._outbox else []
-        times += [self._commands.current.due] if self._commands.current is not None else []
-        times += [self._boot_at] if self._boot_at is not None else []
-        return min(times)
+        times = [self._commands.current.due] if self._commands.current is not None else []
+        if not self.silent:
+            times += [self._next_heartbeat if not self._is_asleep else self._asleep_until or 0.0]
+            times += [self._outbox[0][0]] if self._outbox else []
+            times += [self._boot_at] if self._boot_at is not None else []
+        return min(times, default=float("inf"))
 
     def speak(self, now: float) -> list[tuple[int, bytes]]:
         """Return the frames that are due by `now`, as (can_id, data)."""
+        if self._commands.current is not None and self._commands.current.due <= now:
+            done = self._commands.finish(now)  # off the bus it works on, and nobody hears of it
+            self._say("CMD_RSP", "CmdSeq", None if self.silent else done, now)
         if self.silent:
             return []
-        if self._commands.current is not None and self._commands.current.due <= now:
-            self._say("CMD_RSP", "CmdSeq", self._commands.finish(now), now)
         frames = []
         while self._outbox and self._outbox[0][0] <= now:
             _, _, message, answer = heapq.heappop(self._outbox)
