@@ -1,7 +1,8 @@
-"""What all tests share: where their files lie, what is tried at random, and the order in which they begin."""
+"""What all tests share: where their files lie, what is tried, in which order, and of what the coverage is taken."""
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -9,12 +10,16 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a place, under which tempfile makes folders of its own
+MEMORY: Final = Path("/dev/shm")
 ROOM_BYTES: Final = 2 << 30  # a whole run writes some 300 MB
 
 # Tens of thousands of syncs would else wait for a disk that others use, too. What a disk does, `make host-test` tries.
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES and "TMPDIR" not in os.environ:
     tempfile.tempdir = str(MEMORY)
+
+# What is started with & by a shell ignores SIGINT, and so would every program that a test ends by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run; `make search` tries others, for hours if need be.
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
@@ -23,9 +28,15 @@ settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files whose tests may take longest, so that none of them runs on alone at the end."""
+    """Begin with the files whose tests may take longest, so that none of them runs on alone at the end.
+
+    Coverage makes a test half as fast: it is not taken of those that do again and again what others do once.
+    """
     longest: dict[object, float] = {}
     for item in items:
         marker = item.get_closest_marker("timeout")
         longest[item.path] = max(longest.get(item.path, 0.0), float(marker.args[0]) if marker and marker.args else 0.0)
     items.sort(key=lambda item: -longest[item.path])
+    for item in items:
+        if item.path.parent.name == "acceptance" or item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")

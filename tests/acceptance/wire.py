@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.listening import stop_listening
+
 UP, DOWN = "up", "down"  # towards the broker, and from it
 CHUNK = 65_536
 
@@ -106,7 +108,7 @@ async def wire(broker_port: int) -> AsyncIterator[Wire]:
     try:
         yield made
     finally:
-        server.close()
+        await stop_listening(server)
         for task in list(lines):
             task.cancel()
         await asyncio.gather(*lines, return_exceptions=True)

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Self
 
+from tests.listening import stop_listening
+
 UP, DOWN = "up", "down"  # to the broker, from the broker
 _CHUNK = 4096
 _PUBACK = 4
@@ -46,7 +48,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
-            self._server.close()
+            await stop_listening(self._server)
         self.cut()
         for task in list(self._pumps):
             task.cancel()

@@ -13,6 +13,7 @@ from gateway.sync.broker import Broker
 from gateway.sync.link import connect
 from tests import hostile_mqtt as raw
 from tests.integration.broker import Mosquitto
+from tests.listening import stop_listening
 
 BOM = "\ufeff"  # allowed in MQTT, and paho takes it for a breach of the protocol
 POISON = {
@@ -74,4 +75,4 @@ async def test_whatever_a_broker_answers_is_a_connection_or_none(monkeypatch: py
                 async with asyncio.timeout(5), connect(to(port)) as link:
                     await link.watch()
     finally:
-        server.close()
+        await stop_listening(server)

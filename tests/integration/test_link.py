@@ -20,6 +20,7 @@ from gateway.sync.loss import Cause, LinkLost
 from gateway.sync.message import Outgoing, PublishRefused, Unpublishable
 from tests.integration.broker import Mosquitto, free_port
 from tests.integration.watcher import Watcher
+from tests.listening import stop_listening
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ async def listening(behave: Callable[[asyncio.StreamReader, asyncio.StreamWriter
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await stop_listening(server)
 
 
 async def test_a_peer_that_hangs_up_instead_of_answering_is_noticed_at_once() -> None:

@@ -33,6 +33,7 @@ from tests.integration.broker import Mosquitto
 from tests.integration.link_bench import until
 from tests.integration.test_uplink import Gateway, cut, seqs
 from tests.integration.watcher import Watcher
+from tests.listening import stop_listening
 
 PROTOCOLS = ("5", "3.1.1")
 AT_MS = 1_790_000_000_000
@@ -179,7 +180,7 @@ async def deaf_broker() -> AsyncIterator[Broker]:
     try:
         yield Broker("127.0.0.1", narrow.getsockname()[1], tls=False, client_id="gw", protocol="3.1.1")
     finally:
-        server.close()
+        await stop_listening(server)
         for writer in writers:
             writer.transport.abort()
 

@@ -131,7 +131,7 @@ async def test_a_broker_that_answers_pings_and_no_publish_is_left_as_stalled(
 
 
 async def test_a_slow_link_is_named_keeps_answering_and_tells_states_once(mosquitto: Mosquitto, proxy: Proxy) -> None:
-    gateway = behind(proxy, encoding=Encoding.JSON)
+    gateway = behind(proxy, encoding=Encoding.JSON, keepalive_s=60)
     with Watcher(mosquitto.port) as watcher:
         async with connected(gateway, watcher) as uplink:
             told = len(watcher.on("/module-01/queue"))

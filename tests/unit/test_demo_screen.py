@@ -74,7 +74,7 @@ def test_the_log_puts_each_chapter_before_what_happens_in_it(capsys: pytest.Capt
 def test_the_screen_shows_chapters_presence_and_both_sides(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((100, 24)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((100, 24)))
     story = story_with_everybody_there()
     screen = Screen(story, 60)
     for n in range(30):
@@ -93,7 +93,7 @@ def test_the_screen_shows_chapters_presence_and_both_sides(
 def test_the_screen_stays_with_the_outcome_below_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((40, 10)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((40, 10)))
     Screen(story_with_everybody_there(), 60).end(["The daemon ended."])
     assert last_picture(capsys).endswith("Not true:\nThe daemon ended.\n")
 
