@@ -4,11 +4,11 @@ import os
 import shutil
 import signal
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import settings
 
 MEMORY: Final = Path("/dev/shm")
 ROOM_BYTES: Final = 2 << 30  # a whole run writes some 300 MB
@@ -21,12 +21,16 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES an
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples in every run; `make search` tries others, for hours if need be.
-settings.register_profile("same", derandomize=True, database=None, deadline=None)
-settings.register_profile("search", deadline=None, print_blob=True)
-settings.load_profile("same")
+if find_spec("hypothesis"):  # it is not on the throw-away host, where nothing is tried at random
+    from hypothesis import settings
+
+    # The same examples in every run; `make search` tries others.
+    settings.register_profile("same", derandomize=True, database=None, deadline=None)
+    settings.register_profile("search", deadline=None, print_blob=True)
+    settings.load_profile("same")
 
 
+@pytest.hookimpl(trylast=True)  # after hypothesis has marked its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files whose tests may take longest, so that none of them runs on alone at the end.
 

@@ -92,16 +92,11 @@ async def wire(broker_port: int) -> AsyncIterator[Wire]:
     made = Wire(broker_port)
     lines: set[asyncio.Task[None]] = set()
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        lines.add(task)
-        try:
-            await made.join(reader, writer)
-        except asyncio.CancelledError:
-            writer.transport.abort()
-        finally:
-            lines.discard(task)
+    def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = asyncio.create_task(made.join(reader, writer))
+        lines.add(line)
+        line.add_done_callback(lambda _: writer.transport.abort())  # one that is cancelled before it begins, too
+        line.add_done_callback(lines.discard)
 
     server = await asyncio.start_server(carry, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]

@@ -39,10 +39,11 @@ class Proxy:
         self._blackholed: set[str] = set()
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -50,9 +51,9 @@ class Proxy:
         if self._server is not None:
             await stop_listening(self._server)
         self.cut()
-        for task in list(self._pumps):
+        for task in [*self._pumps, *self._connections]:
             task.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await asyncio.gather(*self._pumps, *self._connections, return_exceptions=True)
 
     # --- the weather
 
@@ -67,6 +68,12 @@ class Proxy:
 
     # ---
 
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._accept(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(lambda _: writer.close())  # one that is cancelled before it begins, too
+        connection.add_done_callback(self._connections.discard)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
@@ -75,11 +82,8 @@ class Proxy:
                 await self._misbehave(reader, writer)
             else:
                 await self._forward(reader, writer)
-        except asyncio.CancelledError:
-            return  # the end of the test; asyncio would complain of it
         finally:
             self._writers.discard(writer)
-            writer.close()
 
     async def _misbehave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(_CHUNK):
