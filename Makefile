@@ -2,6 +2,7 @@
 # systemd.  search: the property tests, with examples that no run has tried.  bench: every figure beside its limit.
 SHELL := /bin/sh
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # or each of some hundred daemons that are started would compile everything anew
 
 .PHONY: demo test check host-test search bench clean
 

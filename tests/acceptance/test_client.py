@@ -72,7 +72,7 @@ async def test_a_technician_waits_drains_and_is_told(
             "write_parameter", target_component="module-03", arguments={"id": 1, "value": 7}, priority="LOW"
         )
         assert (await anna.queue("module-03")).requests[0].request_id == queued.request.request_id
-        assert anna.queues["module-03"].standard_queue_size == 1
+        await at.until(lambda: anna.queues["module-03"].standard_queue_size == 1)  # told after the reply, by and by
         with pytest.raises(Refusal) as no:
             await anna.drain("module-03")
         assert no.value.code is Code.COMPONENT_OFFLINE

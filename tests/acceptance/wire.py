@@ -78,13 +78,19 @@ class Wire:
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line, direction: str) -> None:
+    """Carry one direction to its end. The end is passed on behind the last word: a reset might overtake a goodbye."""
+    heard = True
     with suppress(OSError):
         while data := await reader.read(CHUNK):
-            if direction not in line.deaf:
+            if heard and direction not in line.deaf:
                 writer.write(data)
-                await writer.drain()
+                try:
+                    await writer.drain()
+                except OSError:
+                    heard = False
     if direction not in line.deaf:  # an end that nobody hears of leaves the other end waiting
-        line.abort()
+        with suppress(OSError):
+            writer.write_eof()
 
 
 @asynccontextmanager
