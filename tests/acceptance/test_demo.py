@@ -1,14 +1,25 @@
 """The demo with everything real: it tells a true story, and says so when it does not."""
 
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from gateway.cli import cli
 from gateway.cli.demo import stage
 from gateway.cli.demo.story import CHAPTERS
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """amqtt may leave a connection to the garbage collector, which is to find it here and not amid another test."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.timeout(240)
