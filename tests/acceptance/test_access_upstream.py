@@ -116,5 +116,5 @@ async def test_a_gateway_with_the_wrong_certificate_says_so_in_its_health(tmp_pa
         async with asyncio.timeout(60):
             while "last_error" not in (upstream := (await at.ask("get_health"))["upstream"]):
                 await asyncio.sleep(0.05)
-        assert "the broker does not take our certificate" in upstream["last_error"]
+        assert "take our certificate" in upstream["last_error"]  # "does it?", where its reset overtakes its alert
         assert upstream["connected"] is False
