@@ -114,7 +114,9 @@ async def test_a_gateway_with_the_wrong_certificate_says_so_in_its_health(tmp_pa
     sync = f'ca_file = "{broker.ca.file}"\ncert_file = "{own.cert}"\nkey_file = "{own.key}"'
     async with scene(tmp_path, broker=broker, sync=sync) as at:
         async with asyncio.timeout(60):
-            while "last_error" not in (upstream := (await at.ask("get_health"))["upstream"]):
+            # Where its reset overtakes its alert we can only guess, and say so; the next try tells.
+            while "the broker does not take our certificate" not in (
+                upstream := (await at.ask("get_health"))["upstream"]
+            ).get("last_error", ""):
                 await asyncio.sleep(0.05)
-        assert "take our certificate" in upstream["last_error"]  # "does it?", where its reset overtakes its alert
         assert upstream["connected"] is False

@@ -108,4 +108,4 @@ async def _judge(at: Scene, customers: Customers) -> None:
 
 
 def _named(records: Sequence[verdicts.Record]) -> list[str]:
-    return [f"{record}" for record in records[:3]]
+    return [str(record) for record in records[:3]]

@@ -9,7 +9,7 @@ from gateway.clock import parse_rfc3339
 
 FINAL: Final = {"COMPLETED", "FAILED", "CANCELLED", "EXPIRED", "ABANDONED"}
 RANK: Final = {"CRITICAL": 0, "HIGH": 1, "NORMAL": 2, "LOW": 3}
-LATE_MS: Final = 2_000  # from the gateway's last look at the time to the note in the journal, on a busy machine
+LATE_MS: Final = 1_500  # from the gateway's last look at the time to the note in the journal, on a busy machine
 Record = Mapping[str, Any]
 
 

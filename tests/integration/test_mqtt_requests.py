@@ -182,13 +182,14 @@ async def test_a_request_that_a_killed_gateway_had_not_answered_comes_again_to_t
         del gateway.api.hold["queue_command"]
         async with gateway.running():
             await watcher.until(lambda: len(ids(watcher)) == 5)
-        async with gateway.running() as uplink:  # acknowledged now, but perhaps the last: they come no third time
+            watcher.publish(topic("get_health"), body("call-0008"))  # its answer leaves behind their acknowledgements
+            await watcher.until(lambda: "call-0008" in ids(watcher))
+        async with gateway.running() as uplink:  # acknowledged now: they do not come a third time
             await watcher.until(lambda: uplink.status()["connected"])
             watcher.publish(topic("get_health"), body("call-0009"))
             await watcher.until(lambda: "call-0009" in ids(watcher))
-    assert list(dict.fromkeys(ids(watcher))) == [f"call-000{n}" for n in (0, 1, 2, 3, 4, 9)]
-    assert [ids(watcher).count(f"call-000{n}") for n in range(4)] == [1, 1, 1, 1]
-    assert [fields.get("n") for _, _, fields in gateway.api.effects] == [0, 1, 2, 3, 4, None]
+    assert [each for each in ids(watcher) if each != "call-0008"] == [f"call-000{n}" for n in (0, 1, 2, 3, 4, 9)]
+    assert [fields.get("n") for _, _, fields in gateway.api.effects] == [0, 1, 2, 3, 4, None, None]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
