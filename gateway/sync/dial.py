@@ -3,7 +3,6 @@
 import logging
 import socket
 import ssl
-from contextlib import suppress
 from typing import Any, Final
 
 import aiomqtt
@@ -86,12 +85,6 @@ def incoming_of(message: paho.MQTTMessage) -> Incoming:
         response_topic=getattr(properties, "ResponseTopic", None),
         expiry_s=getattr(properties, "MessageExpiryInterval", None),
     )
-
-
-def abandon(client: paho.Client) -> None:
-    """Close the socket without a word. aiomqtt leaves it open, and watched, after a connect that was not answered."""
-    with suppress(OSError):
-        client._sock_close()  # noqa: SLF001 - `disconnect` would wait for room in the send buffer
 
 
 def properties_of(packet: int, content_type: str | None, correlation: bytes | None = None) -> Properties:

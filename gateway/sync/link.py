@@ -1,4 +1,4 @@
-"""One connection to the broker: the only file beside `dial` and `publishing` that knows aiomqtt and paho.
+"""One connection to the broker: the only file beside `dial`, `publishing` and `parting` that knows aiomqtt and paho.
 
 aiomqtt connects and runs paho on our loop. What it leaves out is done on the paho client inside it: a message is
 acknowledged when we say so, a publish tells its reason code, nothing that came in is dropped unseen, a message that
@@ -28,10 +28,11 @@ from gateway.errors import ConfigError, PeerError
 from gateway.sync.broker import Broker
 from gateway.sync.cancellation import heed_cancellation
 from gateway.sync.diagnosis import cause, silence
-from gateway.sync.dial import abandon, dial, incoming_of, inner, why_not_open
+from gateway.sync.dial import dial, incoming_of, inner, why_not_open
 from gateway.sync.inbox import Inbox
 from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_disconnect
 from gateway.sync.message import Incoming, Outgoing, PublishRefused, Unpublishable
+from gateway.sync.parting import abandon, heard_out
 from gateway.sync.publishing import Publishing
 from gateway.sync.window import MOST, Window
 
@@ -211,7 +212,7 @@ class Link:
         if self._look is not None:
             self._look.cancel()
         try:
-            async with asyncio.timeout(_LEAVE_WITHIN_S if self._answered else 0):
+            async with asyncio.timeout(_LEAVE_WITHIN_S if self._answered else 0), heard_out(self._paho):
                 await self._client.__aexit__(None, None, None)
         except (aiomqtt.MqttError, TimeoutError):
             log.debug("%s: no orderly goodbye", self._broker.name)

@@ -1,7 +1,10 @@
 """What a broker hands on although it should not, and what a broker says that is none."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -76,3 +79,33 @@ async def test_whatever_a_broker_answers_is_a_connection_or_none(monkeypatch: py
                     await link.watch()
     finally:
         await stop_listening(server)
+
+
+TAKEN = raw.packet(0x20, b"\0\0\0")
+DISCONNECT = b"\xe0\x00"
+
+
+def talk_until_it_ends(listener: socket.socket, stands: threading.Event, told: threading.Event) -> bytes:
+    """Take a connection, say much once it stands, and return what comes then. Raises ConnectionResetError."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(30)
+        connection.recv(1024)
+        connection.sendall(TAKEN)
+        assert stands.wait(30)
+        connection.sendall(raw.publish("chatter", b"x" * 1000) * 20)
+        told.set()
+        heard = b""
+        while more := connection.recv(1024):
+            heard += more
+        return heard
+
+
+async def test_a_broker_that_talks_until_the_end_hears_our_goodbye_and_no_reset() -> None:
+    stands, told = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        broker = pool.submit(talk_until_it_ends, listener, stands, told)
+        async with connect(to(listener.getsockname()[1])):
+            stands.set()
+            assert told.wait(30)  # our loop stands still: what came stays unread
+        assert (await asyncio.wrap_future(broker)).endswith(DISCONNECT)
