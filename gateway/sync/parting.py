@@ -16,8 +16,8 @@ _UNREAD: Final = 65_536  # bytes thrown away at a time
 async def heard_out(client: paho.Client) -> AsyncIterator[None]:
     """Hold on to the connection while the block says goodbye, and after it until the broker has closed its end.
 
-    paho closes its socket right behind DISCONNECT. If something has come that nobody will read any more, that resets the
-    connection; the broker may see the reset before our last word, and then publishes our Will.
+    paho closes its socket right behind DISCONNECT. If something has come that nobody will read any more, that resets
+    the connection; the broker may see the reset before our last word, and then publishes our Will.
     """
     ours = client.socket()
     if ours is None:
