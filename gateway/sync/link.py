@@ -32,7 +32,7 @@ from gateway.sync.dial import dial, incoming_of, inner, why_not_open
 from gateway.sync.inbox import Inbox
 from gateway.sync.loss import NOT_AUTHORIZED, Cause, LinkLost, of_disconnect
 from gateway.sync.message import Incoming, Outgoing, PublishRefused, Unpublishable
-from gateway.sync.parting import abandon, heard_out
+from gateway.sync.parting import abandon, heard_out, last_word
 from gateway.sync.publishing import Publishing
 from gateway.sync.window import MOST, Window
 
@@ -70,7 +70,7 @@ class Link:
         self._opening: asyncio.Task[Any] | None = None
         self._answered = False
         self._turned_away = False  # by that answer: `open` tells why
-        self._complaint = ""  # the last of paho's before it was connected
+        self._complaint = ""  # what paho stumbled over before it was connected
         self._look: asyncio.TimerHandle | None = None  # set while something is under way
         self._asked = False  # for a sign of life
         self._tap()
@@ -88,6 +88,8 @@ class Link:
         client.on_connect = self._connected
         self._tell_disconnected: Any = client.on_disconnect
         client.on_disconnect = self._disconnected
+        self._tell_closing: Any = client.on_socket_close
+        client.on_socket_close = self._closing
         client.on_log = self._complained  # until it is connected: it costs too much for every packet
 
     async def open(self) -> None:
@@ -286,7 +288,12 @@ class Link:
 
     def _complained(self, _client: Any, _userdata: Any, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:
-            self._complaint = text
+            self._complaint += f"{text}\n"
+
+    def _closing(self, client: Any, userdata: Any, connection: Any) -> None:
+        if not self._answered:
+            self._complaint += last_word(connection)
+        self._tell_closing(client, userdata, connection)
 
     def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._answered = True

@@ -1,8 +1,9 @@
-"""How a connection to the broker ends from our side: heard out, or at once."""
+"""How a connection to the broker ends: the last word of either side is heard, where there is one."""
 
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -30,6 +31,19 @@ async def heard_out(client: paho.Client) -> AsyncIterator[None]:
             connection.shutdown(socket.SHUT_WR)
             while await asyncio.get_running_loop().sock_recv(connection, _UNREAD):
                 pass
+
+
+def last_word(connection: object) -> str:
+    """Return what a broker said over TLS when it turned us away; '' for nothing.
+
+    It resets the connection behind its alert, so we may fail to write before anybody has read that.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        try:
+            connection.recv(1)
+        except OSError as why:
+            return str(why)
+    return ""
 
 
 def abandon(client: paho.Client) -> None:

@@ -4,12 +4,14 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from paho.mqtt import client as paho
 
 from gateway.cli import cli
 from gateway.errors import LinkDown
@@ -114,6 +116,17 @@ async def test_who_shows_and_gets_the_right_certificate_is_connected(world: Worl
 )
 async def test_a_refusal_says_where_to_look(world: World, way: Way, told: str, protocol: str) -> None:
     assert told in await refusal(replace(way(world), protocol=protocol))
+
+
+async def test_a_refusal_is_heard_though_a_reset_follows_it_before_we_have_spoken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_reads(*_: object) -> None:
+        time.sleep(0.5)  # the handshake is over for us; the broker turns us away meanwhile
+
+    monkeypatch.setattr(paho.Client, "_call_socket_open", nobody_reads)
+    stranger = with_own(world.strict(), world.other.issue("stranger"))
+    assert "the broker does not take our certificate" in await refusal(stranger)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
