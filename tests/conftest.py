@@ -30,6 +30,24 @@ if find_spec("hypothesis"):  # it is not on the throw-away host, where nothing i
     settings.load_profile("same")
 
 
+# In each process of pytest-xdist coverage begins three times: by its own start-up hook, by pytest-cov as if in the
+# first process, and by pytest-cov as it should. Where `no_cover` stands, only the last of them pauses.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Leave no start-up hook to the processes of the tests; pytest-cov sets it again for what they start."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """End what pytest-cov has begun in a process of the tests as if it were the first one."""
+    plugin = session.config.pluginmanager.getplugin("_cov")
+    if hasattr(session.config, "workerinput") and plugin is not None and plugin.cov_controller is not None:
+        plugin.cov_controller.pause()
+
+
 @pytest.hookimpl(trylast=True)  # after hypothesis has marked its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files whose tests may take longest, so that none of them runs on alone at the end.
