@@ -62,7 +62,7 @@ async def _work(at: Scene, customers: Customers, mischief: Mischief) -> None:
         before = customers.operations
         await customers.wave(WAVE)
         while (await customers.call("get_health"))["result"]["queue_depth"] > WAITING_MOST:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
         if customers.operations // KILLS_EVERY > before // KILLS_EVERY:
             queuing = asyncio.create_task(customers.wave(WAVE // 3))
             await mischief.kill_the_gateway()
