@@ -17,17 +17,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from gateway.bus.link import Link
 from gateway.bus.simulator.journal import Journal
-from gateway.bus.simulator.runner import Simulator
 from gateway.bus.simulator.scenario import load_scenario
 from gateway.bus.simulator.trouble import Override
-from gateway.clock import SystemClock
 from gateway.settings import load
 from gateway.sync.caller import NobodyAnswers, SocketCaller
+from tests.acceptance.devices import Devices
 from tests.integration.broker import Mosquitto, free_port
 from tests.integration.watcher import Watcher
 
@@ -160,12 +157,12 @@ class Scene:
 
     broker: Mosquitto
     daemon: Daemon
-    simulators: list[Simulator]  # one a bus; they share a journal
+    devices: Devices
     watcher: Watcher
 
     @property
     def journal(self) -> Journal:
-        return self.simulators[0].journal
+        return self.devices.journal
 
     async def ask(self, request: str, **fields: Any) -> dict[str, Any]:
         reply = await self.daemon.caller.call(request, fields, 20.0)
@@ -225,8 +222,7 @@ class Scene:
 
     def do(self, component_id: str, deed: str | Override) -> None:
         """Make a device do something: a word of the simulator's, or an answer to give."""
-        simulator = next(each for each in self.simulators if component_id in each.nodes)
-        simulator.do(component_id, deed)
+        self.devices.do(component_id, deed)
 
     async def until_ended(self, request_ids: set[str], within_s: float = 90.0) -> Counter[str]:
         """Wait until each has ended; return how often each ending was told upstream."""
@@ -270,26 +266,19 @@ async def scene(
     config = folder / "gateway.toml"
     ports = {bus: can.port for bus, can in cans.items()}
     config.write_text(fleet.config(folder, ports, f'broker = "{broker.url}"\n{sync}', period_ms, more))
-    settings, clock = load(config, {}), SystemClock()
-    links = [Link(section.name, section, clock, Random(1)) for section in settings.bus]
+    settings = load(config, {})
     script = folder / "scenario.toml"
     script.write_text(scenario)
-    journal = Journal(clock, folder / "journal.jsonl")
-    plot = load_scenario(script, settings)
-    simulators = [Simulator(scenario=plot, wire=link, clock=clock, journal=journal) for link in links]
     daemon = Daemon(folder, environ or {}, measured)
-    running = [*(link.run() for link in links), *(simulator.run() for simulator in simulators)]
-    devices = [asyncio.create_task(each) for each in running]
     try:
-        with Watcher(broker.port, client_id="backend", clean=False) as watcher:
+        with (
+            Devices(load_scenario(script, settings), settings.bus, folder / "journal.jsonl") as devices,
+            Watcher(broker.port, client_id="backend", clean=False) as watcher,
+        ):
             await daemon.start()
-            yield Scene(broker, daemon, simulators, watcher)
+            yield Scene(broker, daemon, devices, watcher)
     finally:
         daemon.kill()
-        for task in devices:
-            task.cancel()
-        await asyncio.gather(*devices, return_exceptions=True)
-        journal.close()
         for can in cans.values():
             can.stop()
         broker.stop()

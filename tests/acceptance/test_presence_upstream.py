@@ -59,7 +59,7 @@ async def test_a_bus_that_falls_silent_is_one_event_about_the_bus(tmp_path: Path
         await at.until_known()
         everybody = ["pack-01", *MODULES]
         before = len(at.events())
-        at.simulators[0].switch(on=False)
+        at.devices.switch(on=False)
         await at.until(lambda: {at.presence(name)["reason"] for name in everybody} == {"bus_down"})
         (down,) = at.events()[before:]
         assert (down["type"], down["attributes"]["bus"]) == ("bus_down", "can0")
@@ -68,7 +68,7 @@ async def test_a_bus_that_falls_silent_is_one_event_about_the_bus(tmp_path: Path
             told = at.presence(name)
             assert (told["presence"], told["evidence"]["bus_state"]) == ("OFFLINE", "SILENT")
             assert told["as_of_seq"] == down["seq"]
-        at.simulators[0].switch(on=True)
+        at.devices.switch(on=True)
         await at.until_online()
         assert [event["type"] for event in at.events() if event["type"].startswith("bus_")] == ["bus_down", "bus_up"]
 
