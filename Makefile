@@ -13,7 +13,7 @@ demo:
 test:
 	@tools/setup dev
 	@tools/check
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 check:
 	@tools/setup dev
