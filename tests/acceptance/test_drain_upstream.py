@@ -59,7 +59,7 @@ async def test_a_technician_may_drain_by_hand_over_mqtt_too(tmp_path: Path) -> N
 @pytest.mark.timeout(400)
 async def test_fifty_kills_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
     rng = Random(SEED)
-    async with scene(tmp_path, more="max_requests_per_component = 1000\n") as at:
+    async with scene(tmp_path, period_ms=100, more="max_requests_per_component = 1000\n") as at:
         await at.until_online()
         at.broker.stop()
         waiting: set[str] = set()

@@ -92,7 +92,7 @@ class Journal:
         """Return what was carried out, in order, of one component or kind where asked; `repeats`: those, too."""
         return [
             deed
-            for deed in self._deeds
+            for deed in tuple(self._deeds)  # the devices may go on in another thread
             if component_id in {None, deed.component_id} and kind in {None, deed.kind} and (repeats or not deed.repeat)
         ]
 
