@@ -81,7 +81,7 @@ class Uplink:
         self._dropped = 0
 
     async def run(self) -> None:
-        """Stay connected, for ever. Cancelling it says goodbye within two seconds."""
+        """Stay connected, for ever. Cancelling it says goodbye within three seconds."""
         self._store.subscribe(self._heard)
         await self._outbox.recall()
         self._had_session = self._outbox.acknowledged > 0

@@ -56,5 +56,5 @@ class Mischief:
 
     async def kill_the_gateway(self) -> None:
         self.made["kill"] += 1
-        await asyncio.to_thread(self.at.daemon.kill)  # one that waits for its disk dies slowly: the devices go on
+        await asyncio.to_thread(self.at.daemon.kill)  # one that waits for its disk dies slowly: the others go on
         await self.at.daemon.start()
